@@ -1,0 +1,1 @@
+"""rgprobe: renormalization-group flow in transformers, measured against null models."""

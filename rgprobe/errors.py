@@ -1,0 +1,84 @@
+"""Typed errors. Each one says what was expected, what came, who is to blame and what to do about it.
+
+The command line turns an error into one line on standard error and an exit status:
+
+======================  ====  ==================================================
+class                   exit  meaning
+======================  ====  ==================================================
+`BadInput`              2     a file, tensor, prompt or option is not acceptable
+`EnvironmentFault`      3     disk, permissions, memory or a lock
+`NumericalRefusal`      4     the number asked for does not exist or cannot be trusted
+======================  ====  ==================================================
+"""
+
+from __future__ import annotations
+
+__all__ = [
+    "BadInput",
+    "CheckpointError",
+    "DeviceError",
+    "EnvironmentFault",
+    "NumericalRefusal",
+    "OptionError",
+    "PromptError",
+    "RGProbeError",
+]
+
+
+class RGProbeError(Exception):
+    """Base of every error that rgprobe raises on purpose.
+
+    Args:
+        culprit: the file, tensor, token, option or index at fault.
+        expected: what would have been acceptable.
+        received: what came instead.
+        remedy: what the person can do now.
+
+    Example:
+        >>> from rgprobe.errors import OptionError
+        >>> print(OptionError("kappa", expected="a positive number", received="0.0", remedy="pass kappa > 0"))
+        kappa: expected a positive number, received 0.0; pass kappa > 0
+    """
+
+    exit_code = 1
+
+    def __init__(self, culprit: str, *, expected: str, received: str, remedy: str) -> None:
+        self.culprit = culprit
+        self.expected = expected
+        self.received = received
+        self.remedy = remedy
+        super().__init__(f"{culprit}: expected {expected}, received {received}; {remedy}")
+
+
+class BadInput(RGProbeError, ValueError):
+    """What was passed in cannot be used. Exit status 2."""
+
+    exit_code = 2
+
+
+class CheckpointError(BadInput):
+    """A checkpoint cannot be loaded: missing, corrupt, mismatching or unsafe."""
+
+
+class PromptError(BadInput):
+    """A prompt is empty, too long, or tokenises to ids that the model lacks."""
+
+
+class OptionError(BadInput):
+    """An option is unknown or has a value outside its domain."""
+
+
+class DeviceError(BadInput):
+    """The device asked for does not exist here."""
+
+
+class EnvironmentFault(RGProbeError):
+    """Disk, permissions, memory or a lock stand in the way. Exit status 3."""
+
+    exit_code = 3
+
+
+class NumericalRefusal(RGProbeError, ArithmeticError, ValueError):
+    """The quantity is undefined or cannot be computed to a stated accuracy. Exit status 4."""
+
+    exit_code = 4
