@@ -1,0 +1,54 @@
+"""The families that the training loop can build, by name.
+
+The loop knows a model only as a torch module that maps token ids (B, N) to logits (B, N, V); whatever else a family
+needs, its options and its file format, stays behind `Family`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from torch import nn
+
+from rgprobe.errors import OptionError
+from rgprobe.models.standard import build_standard, save_standard
+
+__all__ = ["FAMILIES", "Family", "get_family"]
+
+
+@dataclass(frozen=True)
+class Family:
+    """How one family is built and saved.
+
+    Args:
+        name: what `--family` takes.
+        build: keyword arguments `vocabulary, context, layers, width, heads` to a module from ids (B, N) to
+            logits (B, N, V).
+        save: writes config.json and model.safetensors of such a module into a directory.
+    """
+
+    name: str
+    build: Callable[..., nn.Module]
+    save: Callable[[nn.Module, Path], None]
+
+
+FAMILIES = {family.name: family for family in (Family("standard", build_standard, save_standard),)}
+
+
+def get_family(name: str) -> Family:
+    """The family called `name`.
+
+    Raises:
+        OptionError: there is none; the message lists those that exist.
+
+    Example:
+        >>> get_family("standard").name
+        'standard'
+    """
+    if name not in FAMILIES:
+        raise OptionError(
+            "--family", expected=" or ".join(sorted(FAMILIES)), received=name, remedy="pass a family that exists"
+        )
+    return FAMILIES[name]

@@ -1,0 +1,104 @@
+"""What a training run is asked to do, checked before anything is computed. Imports no torch."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from rgprobe.errors import OptionError
+
+__all__ = ["TrainingOptions"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingOptions:
+    """Options of `train`; the defaults are those of the shipped checkpoint.
+
+    Args:
+        out: directory to write to.
+        family: `"standard"`.
+        corpus: a text file, or `None` for Shakespeare's plays.
+        level: `"token"` (byte-level BPE) or `"character"`.
+        steps: optimizer steps.
+        batch: windows per step.
+        context: window length in tokens, and the model's context.
+        layers, width, heads: size of the model.
+        vocabulary: tokens of the BPE tokenizer; at character level the text decides.
+        learning_rate: peak of the schedule.
+        warmup: steps of linear warm-up; then a cosine falls to 10% of the peak.
+        weight_decay: on matrices other than embeddings.
+        clip: largest norm of the gradient.
+        seed: of initial weights and of batches.
+        resume: continue a run that was killed in `out`.
+        checkpoints: keep this many checkpoints: step 0 and then steps spaced evenly in log(step), the last included.
+        validate_every: steps between two points of the validation curve.
+        save_every: steps between two saves that `resume` can start from.
+        device: `"cpu"` or `"cuda"`.
+
+    Raises:
+        OptionError: a value outside its domain.
+    """
+
+    out: Path
+    family: str = "standard"
+    corpus: Path | None = None
+    level: str = "token"
+    steps: int = 3000
+    batch: int = 8
+    context: int = 256
+    layers: int = 6
+    width: int = 128
+    heads: int = 8
+    vocabulary: int = 2048
+    learning_rate: float = 3e-3
+    warmup: int = 100
+    weight_decay: float = 0.1
+    clip: float = 1.0
+    seed: int = 0
+    resume: bool = False
+    checkpoints: int = 0
+    validate_every: int = 100
+    save_every: int = 100
+    device: str = "cpu"
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "batch", "layers", "width", "heads", "validate_every", "save_every"):
+            self._require(name, "a positive integer", getattr(self, name) >= 1)
+        self._require("context", "at least 2 tokens", self.context >= 2)
+        for name in ("warmup", "seed", "checkpoints"):
+            self._require(name, "an integer of at least 0", getattr(self, name) >= 0)
+        for name in ("learning_rate", "clip"):
+            self._require(name, "a positive number", 0 < getattr(self, name) < float("inf"))
+        self._require("weight_decay", "a number of at least 0", 0 <= self.weight_decay < float("inf"))
+        self._require("level", "token or character", self.level in ("token", "character"))
+
+    def _require(self, name: str, expected: str, holds: bool) -> None:
+        if not holds:
+            flag = "--" + name.replace("_", "-")
+            raise OptionError(flag, expected=expected, received=str(getattr(self, name)), remedy=f"change {flag}")
+
+    def identity(self) -> str:
+        """JSON of every option that changes the weights: a run may only be resumed under an equal identity."""
+        kept = {key: value for key, value in asdict(self).items() if key not in ("out", "corpus", "resume", "device")}
+        return json.dumps(kept, sort_keys=True)
+
+    def command(self) -> str:
+        """The command line that repeats this run, defaults spelled out (`identity` also holds what has no flag).
+
+        Example:
+            >>> TrainingOptions(out=Path("runs/a"), steps=5).command()
+            'rgprobe train --family standard --out runs/a --level token --steps 5 --batch 8 --context 256 --layers 6
+            --width 128 --heads 8 --vocabulary 2048 --learning-rate 0.003 --seed 0'
+        """
+        words = ["rgprobe train", f"--family {self.family}", f"--out {self.out}"]
+        if self.corpus is not None:
+            words.append(f"--corpus {self.corpus}")
+        size = ("layers", "width", "heads", "vocabulary")
+        spelled = ("level", "steps", "batch", "context", *size, "learning_rate", "seed")
+        words += [f"--{name.replace('_', '-')} {getattr(self, name)}" for name in spelled]
+        if self.checkpoints:
+            words.append(f"--checkpoints {self.checkpoints}")
+        if self.device != "cpu":
+            words.append(f"--device {self.device}")
+        return " ".join(words)
