@@ -175,7 +175,7 @@ def _broadcast(p: Measured, q: Measured) -> tuple[Measured, Measured]:
 
     def expand(x: Measured) -> Measured:
         lead = x.log_det.ndim
-        return Measured(**{name: t.expand(*batch, *t.shape[lead:]) for name, t in vars(x).items()})
+        return Measured(**{name: t.expand((*batch, *t.shape[lead:])) for name, t in vars(x).items()})
 
     return expand(p), expand(q)
 
