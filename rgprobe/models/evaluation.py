@@ -8,7 +8,7 @@ pessimistic against a sliding window, because every run starts without memory.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from rgprobe.models.corpus import Document
 from rgprobe.models.tokenizer import BOS_ID, encode
 
-__all__ = ["Loss", "document_loss", "windows"]
+__all__ = ["Loss", "document_loss", "total_loss", "windows"]
 
 
 @dataclass(frozen=True)
@@ -93,19 +93,26 @@ def document_loss(
         batch: windows per forward pass.
         device: where the model is.
     """
-    runs = windows(encode(tokenizer, document.text), context)
-    groups = [runs[start : start + batch] for start in range(0, len(runs) - 1, batch)]
-    # The last run, alone, may be shorter than the others.
-    groups = [[run for run in group if run is not runs[-1]] for group in groups] + [[runs[-1]]]
-    nats = math.fsum(_nats(model, torch.stack(group).to(device)) for group in groups if group)
-    return Loss(nats, sum(len(run) for run in runs), len(document.text))
+    *full, last = windows(encode(tokenizer, document.text), context)
+    groups = [full[start : start + batch] for start in range(0, len(full), batch)] + [[last]]  # the last may be shorter
+    nats = math.fsum(_nats(model, torch.stack(group).to(device)) for group in groups)
+    return Loss(nats, sum(len(run) for run in (*full, last)), len(document.text))
+
+
+def total_loss(losses: Mapping[str, Loss]) -> Loss:
+    """Sum over documents, so that its ratios weigh every token, or character, equally.
+
+    Example:
+        >>> total_loss({"a": Loss(1.0, 2, 4), "b": Loss(3.0, 2, 4)}).nats_per_token
+        1.0
+    """
+    return sum(losses.values(), start=Loss(0.0, 0, 0))
 
 
 def _nats(model: nn.Module, targets: Int[Tensor, "B N"]) -> float:
     inputs = torch.cat([torch.full_like(targets[:, :1], BOS_ID), targets[:, :-1]], dim=1)
     was_training = model.training
-    losses = nn.functional.cross_entropy(
-        model.eval()(inputs).flatten(0, 1).float(), targets.flatten(), reduction="none"
-    )
+    logits = model.eval()(inputs).flatten(0, 1).double()  # sums over 10^5 tokens stay exact to the last digit printed
+    nats = nn.functional.cross_entropy(logits, targets.flatten(), reduction="sum")
     model.train(was_training)
-    return float(losses.double().sum())
+    return float(nats)

@@ -6,7 +6,7 @@ Weights and both AdamW moments are tensors; step, curve and the identity of the 
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import torch
@@ -17,10 +17,29 @@ from torch import Tensor, nn
 from rgprobe.errors import CheckpointError, OptionError
 from rgprobe.models.storage import write_bytes_atomically
 
-__all__ = ["STATE_FILE", "Progress", "load_state", "save_state"]
+__all__ = ["STATE_FILE", "CurvePoint", "Progress", "load_state", "save_state"]
 
 STATE_FILE = "resume.safetensors"
 _MOMENTS = ("exp_avg", "exp_avg_sq")
+
+
+@dataclass(frozen=True)
+class CurvePoint:
+    """One point of the training curve.
+
+    Args:
+        step: steps done.
+        learning_rate: of the last step.
+        train_nats_per_token: mean over the batches since the previous point.
+        validation_nats_per_token: on the openings of the validation documents.
+        validation_nats_per_character: the same loss per character.
+    """
+
+    step: int
+    learning_rate: float
+    train_nats_per_token: float
+    validation_nats_per_token: float
+    validation_nats_per_character: float
 
 
 @dataclass
@@ -32,7 +51,7 @@ class Progress:
 
     step: int = 0
     recent_losses: list[float] = field(default_factory=list)
-    curve: list[dict[str, float]] = field(default_factory=list)
+    curve: list[CurvePoint] = field(default_factory=list)
 
 
 def save_state(
@@ -44,12 +63,7 @@ def save_state(
         tensors[f"weight:{name}"] = parameter.detach().cpu().contiguous()
         for moment in _MOMENTS:
             tensors[f"{moment}:{name}"] = optimizer.state[parameter][moment].cpu().contiguous()
-    header = {
-        "identity": identity,
-        "progress": json.dumps(
-            {"step": progress.step, "recent_losses": progress.recent_losses, "curve": progress.curve}
-        ),
-    }
+    header = {"identity": identity, "progress": json.dumps(asdict(progress))}
     write_bytes_atomically(directory / STATE_FILE, save(tensors, metadata=header))
 
 
@@ -67,7 +81,7 @@ def load_state(directory: Path, model: nn.Module, optimizer: torch.optim.AdamW, 
         with safe_open(path, framework="pt") as file:
             header = file.metadata() or {}
             _require_identity(path, header.get("identity", ""), identity)
-            progress = Progress(**json.loads(header["progress"]))
+            progress = _progress_from_json(header["progress"])
             for name, parameter in model.named_parameters():
                 parameter.data.copy_(file.get_tensor(f"weight:{name}"))
                 moments = {m: file.get_tensor(f"{m}:{name}").to(parameter.device) for m in _MOMENTS}
@@ -80,6 +94,11 @@ def load_state(directory: Path, model: nn.Module, optimizer: torch.optim.AdamW, 
             remedy="delete the file and train again",
         ) from error
     return progress
+
+
+def _progress_from_json(text: str) -> Progress:
+    record = json.loads(text)
+    return Progress(record["step"], record["recent_losses"], [CurvePoint(**point) for point in record["curve"]])
 
 
 def _require_identity(path: Path, found: str, wanted: str) -> None:

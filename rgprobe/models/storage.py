@@ -1,17 +1,14 @@
-"""Writing that survives a kill, and a lock so that two runs never share a directory."""
+"""Writing that survives a kill."""
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from rgprobe.errors import EnvironmentFault
 
-__all__ = ["exclusive", "sha256_of", "write_bytes_atomically", "write_text_atomically"]
+__all__ = ["not_writable", "sha256_of", "write_bytes_atomically", "write_text_atomically"]
 
 
 def write_bytes_atomically(path: Path, content: bytes) -> None:
@@ -29,7 +26,7 @@ def write_bytes_atomically(path: Path, content: bytes) -> None:
         temporary.replace(path)
     except OSError as error:
         temporary.unlink(missing_ok=True)
-        raise _not_writable(path, error) from error
+        raise not_writable(path, error) from error
 
 
 def write_text_atomically(path: Path, content: str) -> None:
@@ -43,32 +40,8 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-@contextmanager
-def exclusive(directory: Path) -> Iterator[Path]:
-    """Create `directory` if need be and hold its lock; the system drops the lock of a run that died.
-
-    Raises:
-        EnvironmentFault: another run holds the lock, or the directory cannot be created or written.
-    """
-    try:
-        directory.mkdir(parents=True, exist_ok=True)
-        lock = (directory / ".lock").open("w")
-    except OSError as error:
-        raise _not_writable(directory, error) from error
-    with lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise EnvironmentFault(
-                str(directory),
-                expected="a directory that no other run is writing to",
-                received="a lock held by another run",
-                remedy="wait for that run, or pass another --out",
-            ) from error
-        yield directory
-
-
-def _not_writable(path: Path, error: OSError) -> EnvironmentFault:
+def not_writable(path: Path, error: OSError) -> EnvironmentFault:
+    """The error for a file or directory that the system would not let us write."""
     return EnvironmentFault(
         str(path),
         expected="a place that can be written",
