@@ -3,7 +3,7 @@
 Both have two special tokens. `<|endoftext|>` (id 0) opens every text, ends every document and is what training windows
 start with, so a model knows it well. `<|pad|>` (id 1) is never trained on: being a token of its own, it lets a loader
 tell padding from text without guessing. `tokenizer(text)` prepends `<|endoftext|>`;
-`tokenizer(text, add_special_tokens=False)` does not.
+`tokenizer(text, add_special_tokens=False)` does not. Written out in a text, the two are read as special tokens.
 """
 
 from __future__ import annotations

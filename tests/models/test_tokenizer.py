@@ -1,10 +1,10 @@
 import hypothesis.strategies as st
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from transformers import AutoTokenizer
 
 from rgprobe.errors import OptionError
-from rgprobe.models.tokenizer import BOS_ID, PAD_ID, encode, save_tokenizer, train_tokenizer
+from rgprobe.models.tokenizer import BOS, BOS_ID, PAD, PAD_ID, encode, save_tokenizer, train_tokenizer
 
 TEXT = "To be, or not to be, that is the question:\n\nHAMLET:\nWhether 'tis nobler in the mind to suffer"
 TOKENIZERS = {level: train_tokenizer([TEXT], level=level, vocabulary=300) for level in ("token", "character")}
