@@ -10,6 +10,7 @@ from jaxtyping import Int
 from numpy import ndarray
 from torch import Tensor, nn
 
+from rgprobe.errors import NumericalRefusal
 from rgprobe.models.options import TrainingOptions
 from rgprobe.models.tokenizer import BOS_ID
 
@@ -57,11 +58,22 @@ def draw_batch(
 def optimize_step(
     model: nn.Module, optimizer: torch.optim.AdamW, stream: Int[ndarray, " T"], step: int, options: TrainingOptions
 ) -> float:
-    """One update; returns the batch's loss in nats per token, before the update."""
+    """One update; returns the batch's loss in nats per token, before the update.
+
+    Raises:
+        NumericalRefusal: the loss is not finite; the weights stay as they were.
+    """
     inputs, targets = draw_batch(stream, step, options)
     for group in optimizer.param_groups:
         group["lr"] = learning_rate(step, options)
     loss = nn.functional.cross_entropy(model(inputs).flatten(0, 1), targets.flatten())
+    if not math.isfinite(float(loss.detach())):
+        raise NumericalRefusal(
+            f"loss at step {step}",
+            expected="a finite number",
+            received=str(float(loss.detach())),
+            remedy="lower --learning-rate",
+        )
     optimizer.zero_grad(set_to_none=True)
     loss.backward()
     nn.utils.clip_grad_norm_(model.parameters(), options.clip)

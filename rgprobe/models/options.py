@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -91,9 +92,9 @@ class TrainingOptions:
             'rgprobe train --family standard --out runs/a --level token --steps 5 --batch 8 --context 256 --layers 6
             --width 128 --heads 8 --vocabulary 2048 --learning-rate 0.003 --seed 0'
         """
-        words = ["rgprobe train", f"--family {self.family}", f"--out {self.out}"]
+        words = ["rgprobe train", f"--family {self.family}", f"--out {shlex.quote(str(self.out))}"]
         if self.corpus is not None:
-            words.append(f"--corpus {self.corpus}")
+            words.append(f"--corpus {shlex.quote(str(self.corpus))}")
         size = ("layers", "width", "heads", "vocabulary")
         spelled = ("level", "steps", "batch", "context", *size, "learning_rate", "seed")
         words += [f"--{name.replace('_', '-')} {getattr(self, name)}" for name in spelled]

@@ -1,5 +1,6 @@
 import json
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -7,7 +8,7 @@ import torch
 from torch import nn
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from rgprobe.errors import BadInput, CheckpointError, DeviceError, OptionError
+from rgprobe.errors import BadInput, CheckpointError, DeviceError, NumericalRefusal, OptionError
 from rgprobe.models.families import FAMILIES, Family
 from rgprobe.models.optimization import build_optimizer, draw_batch
 from rgprobe.models.options import TrainingOptions
@@ -213,8 +214,14 @@ def test_absent_device_and_short_text_are_refused(tiny_options):
         train(tiny_options(context=100_000))
 
 
+def test_diverging_run_is_stopped_and_says_so(tiny_options):
+    with pytest.raises(NumericalRefusal, match=r"loss at step \d+: expected a finite number.*lower --learning-rate"):
+        train(tiny_options(learning_rate=1e30, clip=1e30, warmup=0))
+
+
 def test_command_repeats_the_run(tiny_options):
     words = tiny_options(checkpoints=3, seed=5).command().split()
     assert words[:4] == ["rgprobe", "train", "--family", "standard"]
     assert {"--seed", "5", "--checkpoints", "3"} <= set(words)
+    assert "--out 'my runs/a'" in TrainingOptions(out=Path("my runs/a")).command()
     assert "--resume" not in TrainingOptions(out=tiny_options().out, resume=True).command()
