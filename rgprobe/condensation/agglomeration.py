@@ -22,7 +22,7 @@ class Costs(Protocol):
     """Clusters in numbered slots, their merge costs and their merging."""
 
     def costs(self, a: int, start: int, stop: int) -> np.ndarray:
-        """Costs of slot ``a`` with slots ``start:stop``, nats."""
+        """Costs of slot ``a`` with slots ``start:stop``, infinite with itself; nats."""
 
     def join(self, a: int, b: int) -> None:
         """Merge slot ``b`` into slot ``a``."""
@@ -53,7 +53,7 @@ def agglomerate(slots: Costs, n: int, order: TieOrder) -> Merges:
         a, b = tied if tied.size == 2 else _resolve(table[:live, :live], tied, nodes, pairs, order)
         a, b = (int(a), int(b)) if nodes[a] < nodes[b] else (int(b), int(a))
         pairs.append((int(nodes[a]), int(nodes[b])))
-        costs.append(max(float(table[a, b]), 0.0))
+        costs.append(_recorded(table[a, b]))
         nodes[a] = 2 * n - live
         slots.join(a, b)
         stale = least[:live] == np.minimum(table[a, :live], table[b, :live])
@@ -83,13 +83,18 @@ def _cheapest(least: np.ndarray) -> np.ndarray:
     return np.flatnonzero(least <= max(best, 0.0) * (1 + RTOL) + ATOL)
 
 
+def _recorded(cost: float) -> float:
+    """A cost as it enters the tree; below the rounding of equal beliefs it is 0, so that duplicates merge for free."""
+    return float(cost) if cost > ATOL else 0.0
+
+
 def _resolve(
     table: np.ndarray, tied: np.ndarray, nodes: np.ndarray, pairs: list[tuple[int, int]], order: TieOrder
 ) -> tuple[int, int]:
     """Of the tied pairs the one that `TieOrder` puts first."""
-    a = tied[order.first(nodes[tied].tolist(), pairs)]
+    a = int(tied[order.first(nodes[tied].tolist(), pairs)])
     partners = _cheapest(table[a])
-    return a, partners[order.first(nodes[partners].tolist(), pairs)]
+    return a, int(partners[order.first(nodes[partners].tolist(), pairs)])
 
 
 def _drop(slots: Costs, arrays: tuple[np.ndarray, ...], a: int, b: int, last: int) -> int:
@@ -109,9 +114,7 @@ def _drop(slots: Costs, arrays: tuple[np.ndarray, ...], a: int, b: int, last: in
 def _refresh(table: np.ndarray, least: np.ndarray, stale: np.ndarray, a: int, slots: Costs) -> None:
     """New costs of slot ``a``, and the row minima that changed with them."""
     live = len(table)
-    row = slots.costs(a, 0, live)
-    row[a] = np.inf
-    table[a] = table[:, a] = row
+    table[a] = table[:, a] = row = slots.costs(a, 0, live)
     np.minimum(least[:live], row, out=least[:live])
     stale[a] = True
     again = np.flatnonzero(stale)
@@ -131,7 +134,7 @@ def agglomerate_contiguous(slots: Costs, n: int, order: TieOrder) -> Merges:
         n_ties += tied.size > 1
         k = int(tied[0]) if tied.size == 1 else _first_gap(tied, nodes, pairs, order)
         pairs.append((min(nodes[k : k + 2]), max(nodes[k : k + 2])))
-        costs.append(max(float(gaps[k]), 0.0))
+        costs.append(_recorded(gaps[k]))
         slots.join(slot[k], slot[k + 1])
         nodes[k : k + 2] = [n + step]
         del slot[k + 1]

@@ -8,6 +8,9 @@ to the weights, digits would cancel; there the cost is evaluated again as a sum 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from math import factorial
+
 import numpy as np
 from jaxtyping import Float64
 from scipy.special import xlogy
@@ -16,6 +19,12 @@ __all__ = ["CategoricalMoment", "CategoricalPool", "moment_cost", "pool_cost"]
 
 # Below this cost per weight the cheap form (error 1e-14 per weight) keeps fewer than ten digits.
 ACCURATE_BELOW = 2e-4
+# An entry below this goes to a series (the closed forms have lost two digits here); a block whose entries all lie below
+# the second value is a series altogether, which saves the exponentials and logarithms.
+SERIES_BELOW = 0.02
+ALL_SERIES_BELOW = 0.1
+# Stands for 0 under a logarithm whose factor is 0.
+TINY = 1e-300
 # Entries per block: a block and its logarithm stay in a core's cache.
 BLOCK_ENTRIES = 2**16
 
@@ -33,9 +42,15 @@ def moment_cost(
     """
     share = (w_p / (w_p + w_q))[:, None]
     t = p - q
-    m = q + share * t
-    ratio = np.divide(t, m, out=np.zeros_like(m), where=m > 0)
-    terms = w_p * _g((1 - share) * ratio) + w_q[:, None] * _g(-share * ratio)
+    m = share * t
+    m += q
+    ratio = np.divide(t, m, out=t, where=m > 0)
+    if (largest := np.abs(ratio).max()) < ALL_SERIES_BELOW:
+        orders = _orders(largest)
+        coefficients = [(w_p * (share - 1) ** n + w_q[:, None] * share**n) / (n * (n - 1)) for n in orders]
+        terms = _series(ratio, coefficients)
+    else:
+        terms = w_p * _g((1 - share) * ratio) + w_q[:, None] * _g(-share * ratio)
     return np.einsum("kv,kv->k", m, terms)
 
 
@@ -52,28 +67,52 @@ def pool_cost(
     """
     total = w_p + w_q
     a = (w_p / total)[:, None]
-    zero = np.isneginf(log_p) | np.isneginf(log_q)
-    t = np.where(zero, 0.0, np.subtract(log_p, log_q, out=np.zeros_like(log_q), where=~zero))
-    geometric = np.exp(np.where(zero, 0.0, log_q + a * t), where=~zero, out=np.zeros_like(t))
-    deficit = geometric * (a * _expm1_excess((1 - a) * t) + (1 - a) * _expm1_excess(-a * t))
-    deficit += np.where(zero, a * np.exp(log_p) + (1 - a) * np.exp(log_q), 0.0)
+    absent = np.isneginf(log_p) | np.isneginf(log_q)
+    lost = np.zeros(len(total))
+    if absent.any():
+        lost = np.where(absent, a * np.exp(log_p) + (1 - a) * np.exp(log_q), 0.0).sum(axis=1)
+        log_p, log_q = np.where(absent, 0.0, log_p), np.where(absent, 0.0, log_q)
+    t = log_p - log_q
+    geometric = np.exp(log_q + a * t)
+    geometric[absent] = 0.0
+    if (largest := np.abs(t).max()) < ALL_SERIES_BELOW:
+        terms = _series(t, [(a * (1 - a) ** n + (1 - a) * (-a) ** n) / factorial(n) for n in _orders(largest)])
+    else:
+        terms = a * _expm1_excess((1 - a) * t) + (1 - a) * _expm1_excess(-a * t)
+    deficit = lost + np.einsum("kv,kv->k", geometric, terms)
     with np.errstate(divide="ignore"):
-        return -total * np.log1p(-np.minimum(deficit.sum(axis=1), 1.0))
+        return -total * np.log1p(-np.minimum(deficit, 1.0))
+
+
+def _orders(largest: float) -> range:
+    """Orders 2, 3, ... of a power series that leave out less than 1e-15 of its first term."""
+    return range(2, 4 + int(np.log(1e-15) / np.log(max(largest, 1e-15))))
+
+
+def _series(x: np.ndarray, coefficients: Sequence[np.ndarray | float]) -> np.ndarray:
+    """Sum of c_n x^n from n = 2, by Horner's rule in place; coefficients may differ from row to row."""
+    total = np.zeros_like(x)
+    for c in reversed(coefficients):
+        total *= x
+        total += c
+    total *= x
+    total *= x
+    return total
 
 
 def _g(x: np.ndarray) -> np.ndarray:
-    """(1 + x) log(1 + x) - x for x >= -1; a series where |x| < 0.02, because there the two terms cancel."""
-    near = np.abs(x) < 0.02
-    series = x * x * (1 / 2 - x * (1 / 6 - x * (1 / 12 - x * (1 / 20 - x * (1 / 30 - x * (1 / 42 - x / 56))))))
-    y = np.where(near, 0.0, np.maximum(1.0 + x, 0.0))
-    return np.where(near, series, xlogy(y, y) - x)
+    """(1 + x) log(1 + x) - x for x >= -1; a series where x is small, because there the two terms cancel."""
+    near = np.abs(x) < SERIES_BELOW
+    y = np.where(near, 1.0, 1.0 + x)
+    closed = y * np.log(np.maximum(y, TINY)) - x
+    series = _series(np.where(near, x, 0.0), [(-1) ** n / (n * (n - 1)) for n in _orders(SERIES_BELOW)])
+    return np.where(near, series, closed)
 
 
 def _expm1_excess(x: np.ndarray) -> np.ndarray:
-    """exp(x) - 1 - x; a series where |x| < 0.02."""
-    near = np.abs(x) < 0.02
-    s = np.where(near, x, 0.0)
-    series = s * s / 2 * (1 + s / 3 * (1 + s / 4 * (1 + s / 5 * (1 + s / 6 * (1 + s / 7 * (1 + s / 8))))))
+    """exp(x) - 1 - x; a series where x is small."""
+    near = np.abs(x) < SERIES_BELOW
+    series = _series(np.where(near, x, 0.0), [1 / factorial(n) for n in _orders(SERIES_BELOW)])
     return np.where(near, series, np.expm1(x) - x)
 
 
@@ -87,7 +126,7 @@ class _CategoricalSlots:
         self._work = np.empty((2, min(self._step, len(rows)), rows.shape[1]))
 
     def costs(self, a: int, start: int, stop: int) -> Float64[np.ndarray, "k"]:
-        """Costs of merging slot ``a`` with each slot of ``start:stop``; nats."""
+        """Costs of merging slot ``a`` with each slot of ``start:stop``, infinite for itself; nats."""
         if stop - start <= self._step:
             return self._block(a, start, stop)
         starts = range(start, stop, self._step)
@@ -95,6 +134,8 @@ class _CategoricalSlots:
 
     def _block(self, a: int, start: int, stop: int) -> np.ndarray:
         costs = self._cheap(a, start, stop)
+        if start <= a < stop:
+            costs[a - start] = np.inf
         near = np.flatnonzero(costs < ACCURATE_BELOW * (self.weights[start:stop] + self.weights[a]))
         if near.size:
             costs[near] = self._accurate(a, near + start)
@@ -130,7 +171,7 @@ class CategoricalMoment(_CategoricalSlots):
         both, log = self._work[0, : stop - start], self._work[1, : stop - start]
         np.add(self.masses[start:stop], self.masses[a], out=both)
         if self.has_zeros:
-            np.log(np.maximum(both, 1e-300, out=log), out=log)
+            np.log(np.maximum(both, TINY, out=log), out=log)
         else:
             np.log(both, out=log)
         total = self.weights[start:stop] + self.weights[a]
@@ -144,8 +185,8 @@ class CategoricalMoment(_CategoricalSlots):
         total = self.weights[a] + self.weights[b]
         self.rows[a] += (self.weights[b] / total) * (self.rows[b] - self.rows[a])
         self.weights[a] = total
-        self.masses[a] = total * self.rows[a]
-        self.potential[a] = xlogy(self.masses[a], self.masses[a]).sum() - xlogy(total, total)
+        self.masses[a] = mass = total * self.rows[a]
+        self.potential[a] = mass @ np.log(np.maximum(mass, TINY)) - total * np.log(total)
 
     def move(self, source: int, target: int) -> None:
         """Copy slot ``source`` over slot ``target``."""

@@ -70,12 +70,14 @@ class _GaussianSlots:
         self._step = max(1, BLOCK_ENTRIES // matrices[0].size)
 
     def costs(self, a: int, start: int, stop: int) -> Float64[np.ndarray, "k"]:
-        """Costs of merging slot ``a`` with each slot of ``start:stop``; nats."""
+        """Costs of merging slot ``a`` with each slot of ``start:stop``, infinite for itself; nats."""
         starts = range(start, stop, self._step)
         return np.concatenate([self._block(a, i, min(i + self._step, stop)) for i in starts])
 
     def _block(self, a: int, start: int, stop: int) -> np.ndarray:
         costs = self._cheap(a, slice(start, stop))
+        if start <= a < stop:
+            costs[a - start] = np.inf
         near = np.flatnonzero(costs < self._accurate_below * (self.weights[start:stop] + self.weights[a]))
         if near.size:
             costs[near] = self._accurate(a, near + start)
@@ -103,8 +105,8 @@ class GaussianMoment(_GaussianSlots):
     r"""Moment-matched centroids: mean a mu_a + (1-a) mu_b, covariance a Sigma_a + (1-a) Sigma_b + a(1-a) d d^T.
 
     Here W = w_a + w_b, a = w_a / W, d = mu_a - mu_b. Because m has the mixture's moments, the trace and mean terms of
-    w_a KL(a||m) + w_b KL(b||m) add up to W K / 2 - W K
-    / 2, and
+    w_a KL(a||m) + w_b KL(b||m) add up to WK/2 - WK/2,
+    and
 
     .. math:: cost = \tfrac12 [W \log\det\Sigma_m - w_a \log\det\Sigma_a - w_b \log\det\Sigma_b].
 
@@ -149,7 +151,7 @@ class GaussianMoment(_GaussianSlots):
         self.matrices[a] += share * (1 - share) * d[..., :, None] * d[..., None, :]
         self.means[a] += share * d
         self.weights[a] = total
-        self.log_dets[a] = _log_det(_cholesky(self.matrices[a]))
+        self.log_dets[a : a + 1] = _log_det(_cholesky(self.matrices[a : a + 1]))
 
 
 class GaussianPool(_GaussianSlots):
@@ -198,7 +200,7 @@ class GaussianPool(_GaussianSlots):
         self.matrices[a] += share * (self.matrices[b] - self.matrices[a])
         self.means[a] += share * np.linalg.solve(self.matrices[a], pull)[..., 0]
         self.weights[a] = total
-        self.log_dets[a] = _log_det(_cholesky(self.matrices[a]))
+        self.log_dets[a : a + 1] = _log_det(_cholesky(self.matrices[a : a + 1]))
 
 
 def _factored(beliefs: Gaussian, matrices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 import numpy as np
 import torch
 from jaxtyping import Float64
-from scipy.special import xlogy
 from torch import Tensor
 
+from rgprobe import categorical
 from rgprobe.condensation.beliefs import as_beliefs, check_choice, token_weights
 from rgprobe.errors import BadInput, NumericalRefusal
 from rgprobe.gaussian import Gaussian, kl, merge, pool
@@ -80,9 +80,13 @@ def cluster_losses(
     """Contribution of each cluster to `partition_loss`, nats, in ascending order of the labels."""
     kept = as_beliefs(beliefs)
     members = _members(len(kept), labels, weights, centroid)
-    if isinstance(kept, Gaussian):
-        return np.array([_gaussian_loss(_factors_first(kept, index), w, centroid) for index, w in members])
-    return np.array([_categorical_loss(kept[index], w, centroid) for index, w in members])
+    return np.array([0.0 if len(index) == 1 else _loss(kept, index, w, centroid) for index, w in members])
+
+
+def _loss(beliefs: Gaussian | np.ndarray, index: np.ndarray, w: np.ndarray, centroid: str) -> float:
+    if isinstance(beliefs, Gaussian):
+        return _gaussian_loss(_factors_first(beliefs, index), w, centroid)
+    return _categorical_loss(beliefs[index], w, centroid)
 
 
 def _members(
@@ -144,8 +148,8 @@ def _categorical_center(rows: np.ndarray, w: np.ndarray, centroid: str) -> np.nd
 
 def _categorical_loss(rows: np.ndarray, w: np.ndarray, centroid: str) -> float:
     """Weighted sum of KL(row || center) or KL(center || row), nats."""
-    center = np.broadcast_to(_categorical_center(rows, w, centroid), rows.shape)
-    p, q = (rows, center) if centroid == "moment" else (center, rows)
-    # p log(p/q) - p + q is non-negative term by term, so near-equal rows keep their digits.
-    ratio = np.divide(p, q, out=np.ones_like(rows), where=(p > 0) & (q > 0))
-    return float(w @ (xlogy(p, ratio) - p + q).sum(axis=1))
+    with np.errstate(divide="ignore"):
+        tokens = torch.from_numpy(np.log(rows))
+        center = torch.from_numpy(np.log(_categorical_center(rows, w, centroid)))
+    nats = categorical.kl(tokens, center) if centroid == "moment" else categorical.kl(center, tokens)
+    return float(w @ nats.numpy())

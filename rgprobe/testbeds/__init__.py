@@ -1,0 +1,1 @@
+"""Systems whose answer is known: each module has `sample(...)` and `exact(...)`."""
