@@ -160,9 +160,7 @@ def jensen_shannon(
             "weights", expected="two positive numbers", received=f"{weights}", remedy="drop empty clusters"
         )
     x, y = log_p.double(), log_q.double()
-    mixture = torch.logaddexp(
-        x + torch.tensor(a / (a + b)).double().log(), y + torch.tensor(b / (a + b)).double().log()
-    )
+    mixture = torch.logaddexp(x + math.log(a / (a + b)), y + math.log(b / (a + b)))
     return a * kl(x, mixture) + b * kl(y, mixture)
 
 

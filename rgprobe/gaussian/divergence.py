@@ -8,10 +8,11 @@ import torch
 from jaxtyping import Float64
 from torch import Tensor
 
-from rgprobe.errors import BadInput
-from rgprobe.gaussian.double_double import difference, two_sum
+from rgprobe.errors import BadInput, NumericalRefusal
+from rgprobe.gaussian.double_double import difference, product, two_sum
 from rgprobe.gaussian.record import Gaussian
 from rgprobe.gaussian.structures import Diagonal
+from rgprobe.gaussian.validation import name_at
 from rgprobe.gaussian.whitening import Measured, measured
 
 __all__ = ["jeffreys", "kl", "pairwise_kl"]
@@ -19,6 +20,8 @@ __all__ = ["jeffreys", "kl", "pairwise_kl"]
 # About 24 float64 matrices (vectors, if diagonal) per pair are alive at once; this bounds them to a quarter of a
 # gigabyte.
 WORKING_BYTES = 2**28
+# Frobenius norm of the whitened difference below which the eigenvalue form is taken.
+NEAR = 0.5
 ARRAYS_PER_PAIR = 24
 
 
@@ -34,6 +37,11 @@ def kl(p: Gaussian, q: Gaussian) -> Float64[Tensor, "*batch"]:
     cost digits: there sum_k log(1 + e_k) is log det Sigma_p - log det Sigma_q. Computed in float64 whatever the dtype:
     the result for a low-precision belief is that of its float64 upcast. KL >= 0 always and KL(p, p) = 0 exactly.
 
+    Measured against 60-digit arithmetic on the numbers stored (K = 1 to 16, unrelated and near-equal beliefs down to
+    relative differences of 1e-9, all four structures): relative error at most 3e-15 up to condition 1e9, 5e-13 at
+    1e12. A covariance that was itself *rounded* to float64 determines KL only to about 1e-16 x condition: see
+    `Gaussian.near_singular`.
+
     Raises:
         BadInput: beliefs of different dimension, or batch shapes that do not broadcast.
 
@@ -46,8 +54,8 @@ def kl(p: Gaussian, q: Gaussian) -> Float64[Tensor, "*batch"]:
     """
     _check_pair(p, q)
     if _both_diagonal(p, q):
-        return _kl_diagonal(p, q)
-    return _kl_measured(*_broadcast(measured(p), measured(q)))
+        return _checked(_kl_diagonal(p, q))
+    return _checked(_kl_measured(*_broadcast(measured(p), measured(q))))
 
 
 def pairwise_kl(p: Gaussian, q: Gaussian | None = None) -> Float64[Tensor, "*batch N M"]:
@@ -76,14 +84,14 @@ def pairwise_kl(p: Gaussian, q: Gaussian | None = None) -> Float64[Tensor, "*bat
                 remedy="use kl, or give it a leading dimension",
             )
     _check_pair(p[..., :1], target[..., :1])
-    (n, m), k = (p.batch_shape[-1], target.batch_shape[-1]), p.dim
+    n, m = p.batch_shape[-1], target.batch_shape[-1]
     batch = torch.broadcast_shapes(p.batch_shape[:-1], target.batch_shape[:-1])
     p, target = p.expand(*batch, n).reshape(-1), target.expand(*batch, m).reshape(-1)
     if _both_diagonal(p, target):
-        return _in_blocks(batch, n, m, 8 * k * ARRAYS_PER_PAIR, lambda i, j: _kl_diagonal(p[i], target[j]))
+        return _checked(_pairwise_diagonal(p, target, (batch.numel(), n, m)).reshape(*batch, n, m))
     rows = measured(p)
     columns = rows if q is None else measured(target)
-    return _in_blocks(batch, n, m, 8 * k * k * ARRAYS_PER_PAIR, lambda i, j: _kl_measured(rows[i], columns[j]))
+    return _checked(_pairwise_measured(rows, columns, (batch.numel(), n, m)).reshape(*batch, n, m))
 
 
 def jeffreys(p: Gaussian, q: Gaussian) -> Float64[Tensor, "*batch"]:
@@ -100,9 +108,9 @@ def jeffreys(p: Gaussian, q: Gaussian) -> Float64[Tensor, "*batch"]:
     """
     _check_pair(p, q)
     if _both_diagonal(p, q):
-        return _kl_diagonal(p, q) + _kl_diagonal(q, p)
+        return _checked(_kl_diagonal(p, q) + _kl_diagonal(q, p))
     a, b = _broadcast(measured(p), measured(q))
-    return _kl_measured(a, b) + _kl_measured(b, a)
+    return _checked(_kl_measured(a, b) + _kl_measured(b, a))
 
 
 def _check_pair(p: Gaussian, q: Gaussian) -> None:
@@ -123,6 +131,19 @@ def _check_pair(p: Gaussian, q: Gaussian) -> None:
             received=f"{tuple(q.batch_shape)}",
             remedy="index or reshape the batch dimensions first",
         ) from error
+
+
+def _checked(value: Tensor) -> Tensor:
+    """Refuse what left the range of float64 on the way, rather than hand out NaN."""
+    bad = torch.isnan(value.detach())
+    if bad.any():
+        raise NumericalRefusal(
+            name_at("KL", bad),
+            expected="variances whose ratio float64 can hold",
+            received="an overflow",
+            remedy="rescale both beliefs to common units",
+        )
+    return value
 
 
 def _both_diagonal(p: Gaussian, q: Gaussian) -> bool:
@@ -154,14 +175,14 @@ def _kl_diagonal(p: Gaussian, q: Gaussian) -> Tensor:
 
 def _kl_measured(p: Measured, q: Measured) -> Tensor:
     """KL over equal leading shapes."""
-    m = q.whiten_matrix(difference((p.high, p.low), (q.high, q.low)))
-    y = q.whiten_vector(two_sum(p.mean, -q.mean))
-    return 0.5 * (_covariance_part(m, p.log_det - q.log_det) + y.square().sum(-1))
+    high, low = two_sum(p.mean, -q.mean)
+    y = q.whiten_columns((high.unsqueeze(-1), low.unsqueeze(-1)))
+    return 0.5 * (_matched_part(p, q) + y.square().sum((-2, -1)))
 
 
 def _covariance_part(m: Tensor, log_ratio: Tensor) -> Tensor:
-    """tr M - log det(1 + M) for M = L_q^-1 (Sigma_p - Sigma_q) L_q^-T, with log_ratio = log det(1 + M) known apart."""
-    near = torch.linalg.matrix_norm(m.detach()) < 0.5
+    """tr M - log det(1 + M) for M = L_q^-1 (Sigma_p - Sigma_q) L_q^-T; log_ratio is log det(1 + M), known apart."""
+    near = torch.linalg.matrix_norm(m.detach()) < NEAR
     trace = m.diagonal(dim1=-2, dim2=-1).sum(-1)
     value = trace - log_ratio
     if not near.any():
@@ -180,17 +201,60 @@ def _broadcast(p: Measured, q: Measured) -> tuple[Measured, Measured]:
     return expand(p), expand(q)
 
 
-def _in_blocks(batch: torch.Size, n: int, m: int, pair_bytes: int, of: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
-    """Evaluate ``of(rows, columns)`` over all pairs, (*batch, n, m), in blocks of bounded memory.
+def _pairwise_diagonal(p: Gaussian, q: Gaussian, sizes: tuple[int, int, int]) -> Tensor:
+    """KL of all pairs by the elementwise form, flattened, from records flattened over (batch, n) and (batch, m)."""
+    b, n, m = sizes
 
-    ``rows`` and ``columns`` index the beliefs of p and q flattened over (*batch, n) and (*batch, m).
-    """
-    count = batch.numel() * n * m
-    step = max(1, WORKING_BYTES // pair_bytes)
-    blocks = []
-    for start in range(0, count, step):
-        pair = torch.arange(start, min(start + step, count))
+    def some(pair: Tensor) -> Tensor:
         element = pair // (n * m)
-        blocks.append(of(element * n + pair // m % n, element * m + pair % m))
-    flat = torch.cat(blocks) if blocks else torch.empty(0, dtype=torch.float64)
-    return flat.reshape(*batch, n, m)
+        return _kl_diagonal(p[element * n + pair // m % n], q[element * m + pair % m])
+
+    return _in_blocks(b * n * m, 8 * p.dim * ARRAYS_PER_PAIR, some)
+
+
+def _pairwise_measured(p: Measured, q: Measured, sizes: tuple[int, int, int]) -> Tensor:
+    """KL of all pairs, (batch, n, m), from records flattened over (batch, n) and (batch, m).
+
+    Traces of all pairs come from one product of flattened matrices. Only where the covariances turn out to be close,
+    and the trace would cancel against the log determinants, is a pair computed by itself.
+    """
+    b, n, m = sizes
+    k = p.mean.shape[-1]
+    left = p.high.reshape(b, n, k * k), p.low.reshape(b, n, k * k)
+    high, low = q.precision()
+    trace, _ = product(left, (high.reshape(b, m, k * k).mT, low.reshape(b, m, k * k).mT))
+    log_ratio = p.log_det.reshape(b, n, 1) - q.log_det.reshape(b, 1, m)
+    value = trace - k - log_ratio
+    # NEAR^2 bounds the covariance part of every pair that the eigenvalue form would take.
+    element, i, j = (value.detach() < NEAR**2).nonzero().unbind(-1)
+    parts = _in_blocks(
+        len(i), 8 * k * k * ARRAYS_PER_PAIR, lambda c: _matched_part(p[element[c] * n + i[c]], q[element[c] * m + j[c]])
+    )
+    value = value.index_put((element, i, j), parts)
+    return 0.5 * (value + _mean_parts(p.mean.reshape(b, n, k), q, m))
+
+
+def _matched_part(p: Measured, q: Measured) -> Tensor:
+    """Covariance part of matched pairs, through the whitened difference."""
+    return _covariance_part(q.whiten_matrix(difference((p.high, p.low), (q.high, q.low))), p.log_det - q.log_det)
+
+
+def _mean_parts(means: Tensor, q: Measured, m: int) -> Tensor:
+    """|L_q^-1 (mu_p - mu_q)|^2 of all pairs, (batch, n, m), some targets at a time."""
+    (b, n, k), targets = means.shape, torch.arange(q.mean.shape[0]).reshape(-1, m)
+
+    def squares(columns: Tensor) -> Tensor:
+        some = q[targets[:, columns].reshape(-1)]
+        centres = some.mean.reshape(b, -1, 1, k)
+        high, low = two_sum(means.unsqueeze(1), -centres)
+        shape = (-1, n, k)
+        y = some.whiten_columns((high.reshape(shape).mT, low.reshape(shape).mT))
+        return y.square().sum(-2).reshape(b, -1, n).permute(1, 0, 2)
+
+    return _in_blocks(m, 8 * b * n * k * ARRAYS_PER_PAIR, squares).permute(1, 2, 0)
+
+
+def _in_blocks(count: int, item_bytes: int, of: Callable[[Tensor], Tensor]) -> Tensor:
+    """Concatenate ``of(indices)`` over 0 .. count - 1, in blocks of bounded memory."""
+    step = max(1, WORKING_BYTES // item_bytes)
+    return torch.cat([of(torch.arange(start, min(start + step, count))) for start in range(0, max(count, 1), step)])

@@ -12,6 +12,7 @@ Sources: T. J. Dekker, Numer. Math. 18 (1971) 224; D. E. Knuth, TAOCP 2, 4.2.2 (
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 
 import torch
 from jaxtyping import Float64
@@ -84,10 +85,11 @@ def _slices(x: DoubleDouble, dim: int, inner: int, count: int = SLICES) -> list[
     return parts
 
 
-def _accumulate(terms: list[Tensor]) -> DoubleDouble:
+def _accumulate(terms: Iterator[Tensor]) -> DoubleDouble:
     """Add the terms, largest first, keeping what each addition rounds off."""
-    high, low = terms[0], torch.zeros_like(terms[0])
-    for term in terms[1:]:
+    high = next(terms)
+    low = torch.zeros_like(high)
+    for term in terms:
         high, error = two_sum(high, term)
         low = low + error
     return two_sum(high, low)
@@ -106,7 +108,7 @@ def sliced_product(left: Tensor, right: DoubleDouble) -> DoubleDouble:
         High and low part, (..., n, m).
     """
     inner = left.shape[-1]
-    return _accumulate([left @ part for part in _slices(right, dim=-2, inner=inner)])
+    return _accumulate(left @ part for part in _slices(right, dim=-2, inner=inner))
 
 
 def product(left: DoubleDouble, right: DoubleDouble) -> DoubleDouble:
@@ -123,4 +125,4 @@ def product(left: DoubleDouble, right: DoubleDouble) -> DoubleDouble:
     inner = left[0].shape[-1]
     lefts, rights = _slices(left, -1, inner, SLICES + 1), _slices(right, -2, inner, SLICES + 1)
     # Slices i and j meet at 2^-(i + j) x bits: pairs beyond the last slice lie under the truncation and are left out.
-    return _accumulate([lefts[i] @ rights[d - i] for d in range(SLICES + 1) for i in range(d + 1)])
+    return _accumulate(lefts[i] @ rights[d - i] for d in range(SLICES + 1) for i in range(d + 1))

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from rgprobe.gaussian.double_double import DoubleDouble, one_slice, sliced_product
+from rgprobe.gaussian.double_double import DoubleDouble, one_slice, product, sliced_product
 from rgprobe.gaussian.record import Gaussian
 from rgprobe.gaussian.validation import cholesky
 
@@ -52,10 +52,22 @@ class Measured:
         full = self.correction @ _sandwich(self.scale, self.approximate, matrix) @ self.correction.mT
         return (full + full.mT) / 2
 
-    def whiten_vector(self, vector: DoubleDouble) -> Tensor:
-        """C W s (vector) of a double-double vector, (..., K)."""
-        columns = (vector[0] * self.scale).unsqueeze(-1), (vector[1] * self.scale).unsqueeze(-1)
-        return (self.correction @ sliced_product(self.approximate, columns)[0]).squeeze(-1)
+    def whiten_columns(self, columns: DoubleDouble) -> Tensor:
+        """C W s (columns) of double-double vectors, (..., K, n), float64."""
+        s = self.scale.unsqueeze(-1)
+        return self.correction @ sliced_product(self.approximate, (columns[0] * s, columns[1] * s))[0]
+
+    def precision(self) -> DoubleDouble:
+        """Sigma^-1 = s W^T (C^T C) W s as a double-double, (..., K, K).
+
+        C^T C is rounded, which costs tr(Sigma^-1 S) a few 1e-16 relative for any positive S; the rest is exact.
+        """
+        middle = self.correction.mT @ self.correction
+        zero = torch.zeros_like(middle)
+        half = product((self.approximate.mT, zero), (middle, zero))
+        high, low = product(half, (self.approximate, zero))
+        both = self.scale.unsqueeze(-1) * self.scale.unsqueeze(-2)
+        return high * both, low * both
 
 
 def measured(belief: Gaussian) -> Measured:
