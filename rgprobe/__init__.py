@@ -1,1 +1,48 @@
-"""rgprobe: renormalization-group flow in transformers, measured against null models."""
+"""rgprobe: renormalization-group flow in transformers, measured against null models.
+
+    import rgprobe as rg
+
+    model = rg.load("standard-small")
+    flow = rg.run(model, ["To be, or not to be, that is the question"], nulls=3, seed=0)
+    flow.to_dataframe("temperature")
+
+Names are resolved on first use, so that `import rgprobe` imports neither torch nor transformer_lens.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rgprobe.condensation import condense as condense
+    from rgprobe.flow import RGFlow as RGFlow
+    from rgprobe.flow import open_flow as open_flow
+    from rgprobe.flow import run as run
+    from rgprobe.probe.loading import load as load
+    from rgprobe.tracing import BeliefTrace as BeliefTrace
+    from rgprobe.tracing import trace as trace
+
+_HOMES = {
+    "BeliefTrace": "rgprobe.tracing",
+    "RGFlow": "rgprobe.flow",
+    "condense": "rgprobe.condensation",
+    "load": "rgprobe.probe.loading",
+    "open_flow": "rgprobe.flow",
+    "run": "rgprobe.flow",
+    "trace": "rgprobe.tracing",
+}
+
+__all__ = [*_HOMES]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(_HOMES[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

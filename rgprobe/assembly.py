@@ -1,0 +1,190 @@
+"""From measurements of a model and of its nulls to one node of a result: labelled arrays with intervals and verdicts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import xarray as xr
+
+from rgprobe.diagnostics.record import Diagnostic, Measurement
+from rgprobe.nulls import (
+    Comparison,
+    benjamini_hochberg,
+    bootstrap_interval,
+    compare_with_draws,
+    compare_with_seeds,
+)
+
+__all__ = ["NullMeasurements", "assemble_node"]
+
+FIELDS = ("null", "null_low", "null_high", "difference", "low", "high", "p_value")
+
+
+@dataclass(frozen=True)
+class NullMeasurements:
+    """Measurements of null models for one diagnostic, in the order of their draws."""
+
+    random_init: Sequence[Measurement] = ()
+    shuffled_tokens: Sequence[Measurement] = ()
+
+
+def assemble_node(diagnostic: Diagnostic, measured: Measurement, nulls: NullMeasurements, *, seed: int) -> xr.Dataset:
+    """Compare a measurement with its nulls and label everything.
+
+    Returns:
+        value, value_low, value_high, per_prompt, verdict; with nulls also null, null_low, null_high, difference, low, high,
+        p_value, significant over a `null_model` dimension; the same names with `trend_` for the slope of the head mean
+        against relative depth; and the details of the measurement.
+    """
+    measured, nulls = _calibrated(diagnostic, measured, nulls)
+    per_prompt = _stack(diagnostic, measured.values)
+    drawn = _drawn(diagnostic, measured, nulls)
+    # beliefs decide it: thermal ones live on blocks, lens ones on states
+    depth = next(str(dim) for dim in per_prompt.dims if dim in ("block", "state", "transition"))
+    slopes = {name: (_slope(null, depth), by_seed) for name, (null, by_seed) in drawn.items()}
+    node = xr.merge(
+        [
+            _compared(per_prompt, drawn, seed=seed),
+            _compared(_slope(per_prompt, depth), slopes, seed=seed, prefix="trend_"),
+            measured.details,
+        ],
+        compat="no_conflicts",
+        join="outer",
+    )
+    node = node.rename({"trend_value": "trend"})
+    return _described(node.assign(per_prompt=per_prompt), diagnostic, drawn).assign_attrs(depth=depth)
+
+
+def _calibrated(
+    diagnostic: Diagnostic, measured: Measurement, nulls: NullMeasurements
+) -> tuple[Measurement, NullMeasurements]:
+    calibrate = diagnostic.calibrate
+    if calibrate is None or not nulls.random_init:
+        return measured, nulls
+    seeds = nulls.random_init
+    # each seed is judged by the others, as the model is judged by all
+    without = [[other for other in seeds if other is not one] for one in seeds]
+    return calibrate(measured, seeds), NullMeasurements(
+        tuple(calibrate(one, rest) for one, rest in zip(seeds, without, strict=True)),
+        tuple(calibrate(one, seeds) for one in nulls.shuffled_tokens),
+    )
+
+
+def _stack(diagnostic: Diagnostic, values: xr.Dataset) -> xr.DataArray:
+    """(prompt, quantity, ...) with quantities in the declared order; absent ones are NaN."""
+    names = [quantity.name for quantity in diagnostic.quantities]
+    template = xr.full_like(next(iter(values.data_vars.values())), np.nan)
+    arrays = [values[name] if name in values else template for name in names]
+    stacked = xr.concat(
+        arrays, xr.DataArray(names, dims="quantity", name="quantity"), coords="minimal", compat="override"
+    )
+    order = [dim for dim in ("draw", "prompt", "quantity", "sink", "block", "state", "transition", "head")
+             if dim in stacked.dims]  # fmt: skip
+    return stacked.transpose(*order)
+
+
+def _drawn(
+    diagnostic: Diagnostic, measured: Measurement, nulls: NullMeasurements
+) -> dict[str, tuple[xr.DataArray, bool]]:
+    """Null draws by name, (draw, prompt, quantity, ...), and whether draws are seeds shared by all prompts."""
+    found: dict[str, tuple[xr.DataArray, bool]] = {}
+    for name, draws, by_seed in (
+        ("random_init", nulls.random_init, True),
+        ("shuffled_tokens", nulls.shuffled_tokens, False),
+    ):
+        if draws:
+            found[name] = xr.concat([_stack(diagnostic, draw.values) for draw in draws], "draw"), by_seed
+    for name, values in measured.internal_nulls.items():
+        found[name] = _stack(diagnostic, values), False
+    return found
+
+
+def _compared(
+    per_prompt: xr.DataArray,
+    drawn: dict[str, tuple[xr.DataArray, bool]],
+    *,
+    seed: int,
+    prefix: str = "",
+) -> xr.Dataset:
+    values = per_prompt.values
+    dims = per_prompt.dims[1:]
+    coords = {name: coord for name, coord in per_prompt.coords.items() if "prompt" not in coord.dims}
+    low, high = bootstrap_interval(values, seed=seed)
+    with np.errstate(invalid="ignore"):
+        mean = np.where(np.isfinite(values).any(0), np.nansum(values, 0) / np.isfinite(values).sum(0).clip(1), np.nan)
+    node = xr.Dataset({"value": (dims, mean), "value_low": (dims, low), "value_high": (dims, high)}, coords=coords)
+    comparisons = [
+        (compare_with_seeds if by_seed else compare_with_draws)(values, null.values) for null, by_seed in drawn.values()
+    ]
+    if comparisons:
+        node = node.assign_coords(null_model=list(drawn))
+        for name in FIELDS:
+            node[name] = (("null_model", *dims), np.stack([getattr(c, name) for c in comparisons]))
+        significant = np.stack([_significant(comparison) for comparison in comparisons])
+        node["significant"] = (("null_model", *dims), significant.astype(np.int8))
+        verdict = _verdicts(mean, comparisons, significant, list(drawn))
+    else:
+        verdict = np.where(np.isfinite(mean), "descriptive", "")
+    node["verdict"] = (dims, verdict.astype(object))
+    return node.rename({name: f"{prefix}{name}" for name in node.data_vars}) if prefix else node
+
+
+def _significant(comparison: Comparison) -> np.ndarray:
+    """Benjamini-Hochberg over depths and heads, one family per quantity and sink policy."""
+    p = comparison.p_value
+    if p.ndim == 1:  # trends: one family over quantities
+        return benjamini_hochberg(p)
+    return np.stack([benjamini_hochberg(family) for family in p])
+
+
+def _verdicts(
+    value: np.ndarray, comparisons: Sequence[Comparison], significant: np.ndarray, names: list[str]
+) -> np.ndarray:
+    """ "beats null" needs every applicable null beaten, and the random initialisation among them, on sufficient data."""
+    applies = np.stack([np.isfinite(c.p_value) for c in comparisons])
+    beaten = np.all(~applies | significant, axis=0)
+    sufficient = np.zeros(value.shape, dtype=bool)
+    if "random_init" in names:
+        index = names.index("random_init")
+        sufficient = applies[index] & comparisons[index].sufficient
+    words = np.where(sufficient, np.where(beaten, "beats null", "within null"), "descriptive")
+    return np.where(np.isfinite(value), words, "")
+
+
+def _slope(values: xr.DataArray, depth: str) -> xr.DataArray:
+    """Least-squares slope of the head mean against relative depth, 0 at the input end and 1 at the output end."""
+    if "head" in values.dims:
+        count = values.notnull().sum("head")
+        values = values.sum("head") / count.where(count > 0)
+    x = np.linspace(0, 1, values.sizes[depth]) if values.sizes[depth] > 1 else np.zeros(1)
+    x = xr.DataArray(x, dims=depth).where(values.notnull())
+    x = x - x.mean(depth)
+    spread = (x**2).sum(depth)
+    return (x * values).sum(depth) / spread.where(spread > 0)
+
+
+def _described(node: xr.Dataset, diagnostic: Diagnostic, drawn: dict[str, tuple[xr.DataArray, bool]]) -> xr.Dataset:
+    quantities = {quantity.name: quantity for quantity in diagnostic.quantities}
+    names = [str(name) for name in node["quantity"].values]
+    node = node.assign_coords(
+        units=("quantity", [quantities[name].units for name in names]),
+        meaning=("quantity", [quantities[name].meaning for name in names]),
+    )
+    for quantity in diagnostic.quantities:
+        if quantity.identity:
+            index = names.index(quantity.name)
+            for variable in ("verdict", "trend_verdict"):
+                words = node[variable].values.copy()
+                words[index] = np.where(words[index] == "", "", "identity")
+                node[variable] = (node[variable].dims, words)
+    return node.assign_attrs(
+        title=diagnostic.title,
+        catalogue=diagnostic.catalogue,
+        assumption=diagnostic.assumption,
+        reading=diagnostic.reading,
+        undefined=diagnostic.undefined,
+        null_models=", ".join(drawn),
+        interval="95%: BCa bootstrap over prompts for values; t over prompts and seeds for differences",
+    )

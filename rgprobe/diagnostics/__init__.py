@@ -1,0 +1,38 @@
+"""Diagnostics: one concept per file. Each file defines `DIAGNOSTIC`; being in this folder registers it."""
+
+from __future__ import annotations
+
+import pkgutil
+from collections.abc import Sequence
+from importlib import import_module
+
+from rgprobe.diagnostics.record import Diagnostic, Measurement, Quantity
+from rgprobe.errors import OptionError
+
+__all__ = ["Diagnostic", "Measurement", "Quantity", "available", "select"]
+
+
+def available() -> dict[str, Diagnostic]:
+    """Every diagnostic of this package by name."""
+    modules = (import_module(f"{__name__}.{module.name}") for module in pkgutil.iter_modules(__path__))
+    found = [module.DIAGNOSTIC for module in modules if hasattr(module, "DIAGNOSTIC")]
+    return {diagnostic.name: diagnostic for diagnostic in sorted(found, key=lambda d: (int(d.catalogue[1:]), d.name))}
+
+
+def select(names: str | Sequence[str]) -> tuple[Diagnostic, ...]:
+    """Diagnostics by name, by a comma-separated list, or "all".
+
+    Raises:
+        OptionError: an unknown name.
+    """
+    known = available()
+    wanted = names.split(",") if isinstance(names, str) else list(names)
+    if wanted in (["all"], ["default"]):
+        return tuple(known.values())
+    for name in wanted:
+        if name not in known:
+            raise OptionError(
+                "diagnostics", expected=f"all, or names among {', '.join(known)}", received=repr(name),
+                remedy="correct the name",
+            )  # fmt: skip
+    return tuple(known[name] for name in dict.fromkeys(wanted))

@@ -1,0 +1,110 @@
+"""D5: how far heads look back: mean distance, and the span of an exponential or power-law fall-off."""
+
+from __future__ import annotations
+
+import numpy as np
+import xarray as xr
+
+from rgprobe.diagnostics.record import Diagnostic, Measurement, Quantity, rows_with_enough_keys, token_mean
+from rgprobe.tracing import BeliefTrace
+
+__all__ = ["DIAGNOSTIC", "attention_distance"]
+
+DECAY_RATES = np.concatenate([[0.0], np.geomspace(1e-4, 6.0, 240)])
+EXPONENTS = np.linspace(0.0, 6.0, 241)
+
+
+def attention_distance(trace: BeliefTrace) -> Measurement:
+    """E|i - j| and two one-parameter laws fitted by maximum likelihood, compared by AIC.
+
+    Each row is one draw from a law on the distances r = 0..n-1 that it can see, p(r) ~ exp(-rate r) or (1 + r)^-exponent.
+    Both are exponential families, so the row's E_alpha[r] and E_alpha[ln(1 + r)] are sufficient: no pattern is kept.
+    `power_evidence` is (AIC_exponential - AIC_power) per row, nats.
+
+    Bidirectional models see both sides: only the mean distance is reported for them.
+    """
+    attention = trace.attention
+    rows = rows_with_enough_keys(attention)
+    distance = token_mean(attention["distance"], rows)
+    log_distance = token_mean(attention["log_distance"], rows)
+    keys = attention["keys"].where(rows).isel(block=0, head=0).transpose("sink", "prompt", "token")
+    core = ["block", "head"]
+    rate, exponent, evidence = xr.apply_ufunc(
+        _fit if trace.causal else _refuse,
+        distance.transpose("sink", "prompt", *core),
+        log_distance.transpose("sink", "prompt", *core),
+        keys,
+        input_core_dims=[core, core, ["token"]],
+        output_core_dims=[core, core, core],
+        vectorize=True,
+    )
+    # a decay length beyond a quarter of what the longest row sees was extrapolated, not observed
+    span = (1 / rate.where(rate > 0)).where(rate * keys.max("token") > 4)
+    values = {"distance": distance, "decay_rate": rate, "span": span, "exponent": exponent, "power_evidence": evidence}
+    return Measurement(xr.Dataset(values))
+
+
+def _fit(distance: np.ndarray, log_distance: np.ndarray, keys: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    sizes = keys[np.isfinite(keys)].astype(int)
+    if sizes.size == 0:
+        return _refuse(distance, log_distance, keys)
+    r = np.arange(sizes.max())
+    counts = np.bincount(sizes, minlength=len(r) + 1)[1:] / sizes.size
+    rate, log_like_exponential = _maximum_likelihood(-np.outer(DECAY_RATES, r), r, DECAY_RATES, counts, distance)
+    log_r = np.log1p(r)
+    exponent, log_like_power = _maximum_likelihood(-np.outer(EXPONENTS, log_r), log_r, EXPONENTS, counts, log_distance)
+    return rate, exponent, 2 * (log_like_power - log_like_exponential)
+
+
+def _maximum_likelihood(
+    log_weights: np.ndarray, statistic: np.ndarray, grid: np.ndarray, counts: np.ndarray, observed: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Parameter whose expected sufficient statistic, averaged over rows of all sizes, is the observed one.
+
+    Args:
+        log_weights: (grid, r) unnormalised log-probabilities.
+        counts: share of rows that see r + 1 keys.
+        observed: mean sufficient statistic.
+
+    Returns:
+        the parameter, and the mean log-likelihood per row there. Growth instead of decay gives the boundary, 0.
+    """
+    weights = np.exp(log_weights)
+    partition = np.cumsum(weights, 1)
+    expected = (np.cumsum(weights * statistic, 1) / partition) @ counts
+    log_partition = np.log(partition) @ counts
+    parameter = np.interp(observed, expected[::-1], grid[::-1])
+    parameter = np.where(np.isfinite(observed), parameter, np.nan)
+    return parameter, -parameter * observed - np.interp(parameter, grid, log_partition)
+
+
+def _refuse(distance: np.ndarray, log_distance: np.ndarray, keys: np.ndarray) -> tuple[np.ndarray, ...]:
+    return tuple(np.full_like(distance, np.nan) for _ in range(3))
+
+
+DIAGNOSTIC = Diagnostic(
+    name="attention_distance",
+    catalogue="D5",
+    title="Attention distance and span",
+    depth="block",
+    quantities=(
+        Quantity("distance", "tokens", "E|i - j| under the attention weights"),
+        Quantity(
+            "decay_rate",
+            "1/tokens",
+            "decay rate of the exponential law that fits best; 0 where attention does not decay",
+        ),
+        Quantity("span", "tokens", "its inverse, the decay length, where a quarter of the longest row or less"),
+        Quantity("exponent", "1", "exponent of the power law that fits best"),
+        Quantity(
+            "power_evidence",
+            "nats",
+            "AIC of the exponential minus AIC of the power law, per row; positive favours the power law",
+        ),
+    ),
+    requires=frozenset({"attention"}),
+    measure=attention_distance,
+    assumption="rows are draws from one law of distance per head",
+    reading="Uniform causal attention looks back half the prefix; a short span is a local head.",
+    undefined="no row of the prompt sees at least 8 keys; span above a quarter of the row; laws for bidirectional models",
+)

@@ -1,0 +1,102 @@
+"""D19: modularity of attention among the recorded tokens, with a null that knows the mask.
+
+The textbook null, k_i k_j / 2m, ignores that a causal mask forbids half of the pairs: uniform causal attention then has
+modularity 0.134 and two "communities". Here the expected weight is the maximum-entropy one with the same row and column
+sums *on the allowed pairs*, P_ij = a_i b_j M_ij; uniform causal attention is of that form, and scores exactly zero.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import xarray as xr
+from jaxtyping import Bool, Float64
+
+from rgprobe.diagnostics.record import Diagnostic, Measurement, Quantity
+from rgprobe.tracing import BeliefTrace
+
+__all__ = ["DIAGNOSTIC", "expected_weights", "modularity", "spectral_communities"]
+
+
+def modularity(trace: BeliefTrace) -> Measurement:
+    """Newman modularity of head-averaged attention under the masked null, at the partition found spectrally."""
+    scores = np.full((trace.n_prompts, trace.graph.sizes["block"]), np.nan)
+    for prompt in range(trace.n_prompts):
+        count = len(trace.recorded(prompt))
+        mask = np.tri(count, dtype=bool) if trace.causal else np.ones((count, count), dtype=bool)
+        for block in range(scores.shape[1]):
+            weights = trace.graph.values[prompt, block, :count, :count]
+            if count >= 4 and weights.sum() > 0:
+                scores[prompt, block] = spectral_communities(weights, mask)[1]
+    return Measurement(xr.Dataset({"modularity": (("prompt", "block"), scores)}))
+
+
+def expected_weights(
+    weights: Float64[np.ndarray, "n n"], mask: Bool[np.ndarray, "n n"], *, sweeps: int = 500, tolerance: float = 1e-12
+) -> Float64[np.ndarray, "n n"]:
+    """a_i b_j M_ij with the row and column sums of `weights`, by iterative proportional fitting (Sinkhorn).
+
+    Example:
+        >>> uniform = np.tri(5) / np.arange(1, 6)[:, None]
+        >>> bool(np.abs(expected_weights(uniform, np.tri(5, dtype=bool)) - uniform).max() < 1e-12)
+        True
+    """
+    rows, columns = weights.sum(1), weights.sum(0)
+    fitted = mask * rows[:, None] / mask.sum(1)[:, None]
+    for _ in range(sweeps):
+        fitted = fitted * _ratio(columns, fitted.sum(0))
+        row_ratio = _ratio(rows, fitted.sum(1))
+        fitted = fitted * row_ratio[:, None]
+        if np.abs(row_ratio[rows > 0] - 1).max(initial=0) < tolerance:
+            break
+    return fitted
+
+
+def spectral_communities(
+    weights: Float64[np.ndarray, "n n"], mask: Bool[np.ndarray, "n n"]
+) -> tuple[np.ndarray, float]:
+    """Partition by repeated bisection along the leading eigenvector of the modularity matrix.
+
+    Returns:
+        labels, and Q = sum_ij (W_ij - P_ij) [c_i = c_j] / sum_ij W_ij.
+
+    Source: Newman, PNAS 103, 8577 (2006).
+    """
+    gap = (weights - expected_weights(weights, mask)) / weights.sum()
+    gap = (gap + gap.T) / 2
+    labels = np.zeros(len(gap), dtype=int)
+    queue = [np.arange(len(gap))]
+    while queue:
+        members = queue.pop()
+        split = _bisect(gap[np.ix_(members, members)])
+        if split is not None:
+            labels[members[split]] = labels.max() + 1
+            queue += [members[split], members[~split]]
+    return labels, float(gap[labels[:, None] == labels].sum())
+
+
+def _bisect(gap: np.ndarray) -> np.ndarray | None:
+    """The split that raises modularity, or None."""
+    if len(gap) < 2:
+        return None
+    generalised = gap - np.diag(gap.sum(1))
+    split = np.linalg.eigh(generalised)[1][:, -1] > 0
+    gain = -2 * gap[np.ix_(split, ~split)].sum()
+    return split if gain > 1e-12 and 0 < split.sum() < len(split) else None
+
+
+def _ratio(wanted: np.ndarray, present: np.ndarray) -> np.ndarray:
+    return np.divide(wanted, present, out=np.zeros_like(wanted), where=present > 0)
+
+
+DIAGNOSTIC = Diagnostic(
+    name="modularity",
+    catalogue="D19",
+    title="Modularity of attention under the mask",
+    depth="block",
+    quantities=(Quantity("modularity", "1", "excess attention within communities of tokens over the masked null"),),
+    requires=frozenset({"attention"}),
+    measure=modularity,
+    assumption="heads are averaged; the null keeps row and column sums on the pairs that the mask allows",
+    reading="0 is no community structure beyond the mask and the popularity of keys.",
+    undefined="fewer than four recorded tokens",
+)

@@ -1,0 +1,95 @@
+"""What a diagnostic is: a measurement on a trace, with its units, meaning, assumption and refusals written down."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import xarray as xr
+
+from rgprobe.tracing import BeliefTrace
+
+__all__ = ["MINIMUM_KEYS", "Diagnostic", "Measurement", "Quantity", "rows_with_enough_keys"]
+
+# a row with fewer keys has no distribution to speak of: it is refused, not averaged in
+MINIMUM_KEYS = 8
+
+
+@dataclass(frozen=True)
+class Quantity:
+    """One number that a diagnostic reports along depth.
+
+    Attributes:
+        name: how it is indexed.
+        units: "nats", "bits", "tokens", ...; "1" for a pure number.
+        meaning: one line.
+        identity: true by construction (claim level "identity"); it is checked, never tested against a null.
+    """
+
+    name: str
+    units: str
+    meaning: str
+    identity: bool = False
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """What a diagnostic returns for one trace.
+
+    Attributes:
+        values: one variable per quantity, dims (prompt, [sink], depth, [head]); NaN where refused.
+        details: further labelled arrays worth keeping.
+        internal_nulls: null draws that need no second model, by name: variables as in `values`, dims (draw, prompt, ...).
+        private: arrays that only calibration against nulls needs; never stored.
+    """
+
+    values: xr.Dataset
+    details: xr.Dataset = field(default_factory=xr.Dataset)
+    internal_nulls: dict[str, xr.Dataset] = field(default_factory=dict)
+    private: xr.Dataset = field(default_factory=xr.Dataset)
+
+
+@dataclass(frozen=True)
+class Diagnostic:
+    """A named measurement.
+
+    Attributes:
+        name: key of the result's node.
+        catalogue: identifier in the catalogue of diagnostics, such as "D3".
+        title: for people.
+        depth: what it is indexed by: "block" (L), "state" (L + 1) or "transition" (L).
+        quantities: what it reports.
+        requires: collections of the trace that it reads.
+        measure: the measurement.
+        assumption: what must hold for the numbers to mean what they say.
+        reading: one sentence on how to read them.
+        undefined: when entries are NaN.
+        beliefs: estimators that it can read; empty means any.
+        calibrate: completes a measurement once the measurements of the random-initialisation null are known.
+    """
+
+    name: str
+    catalogue: str
+    title: str
+    depth: str
+    quantities: tuple[Quantity, ...]
+    requires: frozenset[str]
+    measure: Callable[[BeliefTrace], Measurement]
+    assumption: str
+    reading: str
+    undefined: str
+    beliefs: tuple[str, ...] = ()
+    calibrate: Callable[[Measurement, Sequence[Measurement]], Measurement] | None = None
+
+
+def rows_with_enough_keys(attention: xr.Dataset) -> xr.DataArray:
+    """Rows that see at least `MINIMUM_KEYS` keys, as a mask over (sink, prompt, block, head, token)."""
+    return attention["keys"] >= MINIMUM_KEYS
+
+
+def token_mean(values: xr.DataArray, rows: xr.DataArray) -> xr.DataArray:
+    """Mean over the tokens whose rows count; NaN where none does."""
+    kept = values.where(rows)
+    count = kept.notnull().sum("token")
+    return kept.sum("token") / count.where(count > 0, np.nan)

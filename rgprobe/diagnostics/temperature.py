@@ -1,0 +1,130 @@
+"""D3: effective temperature of attention heads, from the spread of scores (T1) and from the entropy of weights (T2).
+
+For n independent Gaussian scores of standard deviation beta (the random energy model) a few keys carry the row once beta
+exceeds beta_c = sqrt(2 ln n). T1 reads beta off the scores and reports theta = beta_c / beta. T2 asks which beta gives a
+random energy model of the same n the entropy that was observed. They agree when scores are Gaussian; their ratio tells of
+tails, or of a sink, that the spread alone does not see.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import numpy as np
+import xarray as xr
+from jaxtyping import Float64
+
+from rgprobe.diagnostics.record import Diagnostic, Measurement, Quantity, rows_with_enough_keys, token_mean
+from rgprobe.testbeds import random_energy
+from rgprobe.tracing import BeliefTrace
+
+__all__ = ["CONDENSED", "DIAGNOSTIC", "EXPLORATION", "entropy_matched_beta", "phase", "temperature"]
+
+EXPLORATION, CONDENSED = 1.3, 0.75
+BETAS = np.geomspace(0.02, 30.0, 40)
+
+
+def temperature(trace: BeliefTrace) -> Measurement:
+    """theta, beta_sigma, beta_entropy and their ratio per head.
+
+    beta_sigma^2 is the mean over rows of the unbiased variance of scores. theta averages in the reduced inverse
+    temperature, theta^-2 = < Var(s) / (2 ln n) >, so a single flat row cannot send it to infinity. beta_entropy solves
+    < S_REM(n_i, beta) > = < S_i > over the rows of a prompt.
+    """
+    attention = trace.attention
+    rows = rows_with_enough_keys(attention)
+    keys = attention["keys"].where(rows)
+    variance = attention["uniform_variance"] * keys / (keys - 1)
+    entropy = token_mean(attention["log_partition"] - attention["gibbs_mean"], rows)
+    beta_sigma = np.sqrt(token_mean(variance, rows))
+    beta_entropy = xr.apply_ufunc(
+        _match_prompt,
+        entropy.transpose("sink", "prompt", "block", "head"),
+        keys.isel(block=0, head=0).transpose("sink", "prompt", "token"),
+        input_core_dims=[["block", "head"], ["token"]],
+        output_core_dims=[["block", "head"]],
+        vectorize=True,
+    )
+    reduced = token_mean(variance / (2 * np.log(keys)), rows)
+    theta = 1 / np.sqrt(reduced.where(reduced > 0))
+    values = xr.Dataset(
+        {
+            "theta": theta,
+            "beta_sigma": beta_sigma,
+            "beta_entropy": beta_entropy,
+            "tail_index": beta_entropy / beta_sigma.where(beta_sigma > 0),
+        }
+    )
+    mean_theta = theta.isel(sink=0).drop_vars("sink").mean("prompt")
+    return Measurement(values, xr.Dataset({"phase": xr.apply_ufunc(phase, mean_theta, vectorize=True)}))
+
+
+def phase(theta: float) -> str:
+    """The conventional word for a reduced temperature; a convention, not a phase of matter.
+
+    Example:
+        >>> phase(2.0), phase(1.0), phase(0.5)
+        ('exploration', 'crossover', 'condensed')
+    """
+    if not np.isfinite(theta):
+        return ""
+    return "exploration" if theta > EXPLORATION else "condensed" if theta < CONDENSED else "crossover"
+
+
+def entropy_matched_beta(
+    entropy: Float64[np.ndarray, "..."],
+    keys: Float64[np.ndarray, "rows"],
+) -> Float64[np.ndarray, "..."]:
+    """The beta at which random-energy rows with these numbers of keys have this mean entropy.
+
+    Args:
+        entropy: mean entropies over the rows, nats.
+        keys: number of keys of each row; NaN rows are left out.
+
+    Returns:
+        beta, NaN outside the tabulated range (0.02, 30).
+    """
+    sizes = keys[np.isfinite(keys)]
+    if sizes.size == 0:
+        return np.full_like(entropy, np.nan)
+    unique, counts = np.unique(sizes, return_counts=True)
+    grid, table = _entropy_table()
+    curve = np.array([np.interp(np.log(unique), grid, column) for column in table.T]) @ counts / counts.sum()
+    # entropy falls with beta, np.interp wants it rising
+    return np.interp(entropy, curve[::-1], BETAS[::-1], left=np.nan, right=np.nan)
+
+
+@lru_cache(maxsize=1)
+def _entropy_table() -> tuple[np.ndarray, np.ndarray]:
+    sizes = np.unique(np.geomspace(2, 131_072, 60).round())
+    return np.log(sizes), random_energy.log_partition_and_entropy(sizes, BETAS)[1]
+
+
+def _match_prompt(entropy: np.ndarray, keys: np.ndarray) -> np.ndarray:
+    return entropy_matched_beta(entropy, keys)
+
+
+DIAGNOSTIC = Diagnostic(
+    name="temperature",
+    catalogue="D3",
+    title="Effective temperature of attention heads",
+    depth="block",
+    quantities=(
+        Quantity(
+            "theta", "1", "T1: reduced temperature sqrt(2 ln n) / std(s); below 1 a few keys carry a Gaussian row"
+        ),
+        Quantity("beta_sigma", "nats", "standard deviation of the scores of a row"),
+        Quantity(
+            "beta_entropy", "nats", "T2: standard deviation of Gaussian scores that would give the observed entropy"
+        ),
+        Quantity(
+            "tail_index", "1", "beta_entropy / beta_sigma: 1 for Gaussian scores, above it for heavy tails or a sink"
+        ),
+    ),
+    requires=frozenset({"attention"}),
+    measure=temperature,
+    assumption="scores of a row are exchangeable draws (random energy model); phase words are conventions: "
+    f"exploration above {EXPLORATION}, condensed below {CONDENSED}",
+    reading="A head above 1 spreads over its keys, below 1 it condenses on a few; this is a crossover, not a phase transition.",
+    undefined="no row of the prompt sees at least 8 keys, scores are constant, or the entropy lies outside the table",
+)

@@ -1,0 +1,294 @@
+"""`run`: trace -> diagnostics -> nulls -> `RGFlow`, the result that everything downstream draws from."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from rgprobe.assembly import NullMeasurements, assemble_node
+from rgprobe.condensation import CondensationTree
+from rgprobe.diagnostics import Diagnostic, Measurement, select
+from rgprobe.errors import BadInput, OptionError
+from rgprobe.nulls import shuffle_tokens
+from rgprobe.probe.loading import load
+from rgprobe.probe.model import Probe
+from rgprobe.storage import read_tree, write_tree
+from rgprobe.tracing import BeliefTrace, trace
+
+__all__ = ["RGFlow", "open_flow", "run"]
+
+Progress = Callable[[int, int, str], None]
+
+
+@dataclass(frozen=True)
+class RGFlow:
+    """What a forward pass does to token beliefs, measured against null models.
+
+    Attributes:
+        data: one node per diagnostic and a node "prompts"; see `rgprobe.assembly.assemble_node` for the variables.
+
+    Example:
+        >>> import rgprobe as rg
+        >>> flow = rg.run("standard-small", ["Now is the winter of our discontent"], nulls=0, diagnostics="temperature")
+        >>> flow.diagnostics
+        ('temperature',)
+        >>> flow.to_xarray()["temperature"]["value"].dims
+        ('quantity', 'sink', 'block', 'head')
+    """
+
+    data: xr.DataTree
+
+    def __repr__(self) -> str:
+        source = self.provenance["source"]["name"]
+        nulls = self.provenance["nulls"]
+        return (
+            f"RGFlow({source!r}, prompts={len(self.prompts)}, random inits={len(nulls['random_init_seeds'])}, "
+            f"diagnostics={', '.join(self.diagnostics)})"
+        )
+
+    def to_xarray(self) -> xr.DataTree:
+        """The labelled arrays, one node per diagnostic."""
+        return self.data
+
+    @cached_property
+    def provenance(self) -> dict[str, Any]:
+        """Source and its digests, configuration, versions, options, seeds."""
+        return json.loads(self.data.attrs["provenance"])
+
+    @property
+    def diagnostics(self) -> tuple[str, ...]:
+        """Names of the diagnostics that were run."""
+        return tuple(name for name in self.data.children if name != "prompts")
+
+    @cached_property
+    def _texts(self) -> dict[str, Any]:
+        return json.loads(self.data["prompts"].attrs["texts"])
+
+    @property
+    def prompts(self) -> tuple[str, ...]:
+        """Texts."""
+        return tuple(self._texts["prompts"])
+
+    @property
+    def tokens(self) -> tuple[tuple[str, ...], ...]:
+        """Text of each token of each prompt."""
+        return tuple(tuple(row) for row in self._texts["tokens"])
+
+    def recorded_tokens(self, prompt: int) -> tuple[str, ...]:
+        """Texts of the tokens whose beliefs were recorded."""
+        row = self.data["prompts"]["positions"].values[prompt]
+        return tuple(self.tokens[prompt][index] for index in row[row >= 0])
+
+    def tree(self, prompt: int, depth: int) -> CondensationTree:
+        """Condensation tree of one prompt at one depth (state, or block for thermal beliefs)."""
+        node = self._node("condensation")
+        parents = node["parents"].values[prompt, depth]
+        costs = node["merge_costs"].values[prompt, depth]
+        present = parents[parents != -2]
+        return CondensationTree.from_parents(
+            present, costs[: (len(present) - 1) // 2], labels=self.recorded_tokens(prompt)
+        )
+
+    def to_dataframe(self, name: str) -> pd.DataFrame:
+        """One diagnostic as a tidy table: a row per quantity, null model, sink policy, depth and head."""
+        node = self._node(name)
+        columns = ["value", "value_low", "value_high", "null", "null_low", "null_high", "difference", "low", "high",
+                   "p_value", "significant", "verdict"]  # fmt: skip
+        return node[[column for column in columns if column in node]].to_dataframe().reset_index()
+
+    def summary(self) -> pd.DataFrame:
+        """One row per quantity: its trend over depth against the random initialisation, and how many entries beat it."""
+        return pd.DataFrame([row for name in self.diagnostics for row in _summary_rows(name, self._node(name))])
+
+    def save(self, path: str | Path) -> None:
+        """Write one NetCDF4 file: to a temporary name, flushed to disk, then renamed.
+
+        Raises:
+            EnvironmentFault: the file cannot be written; an earlier one of that name is left as it was.
+        """
+        write_tree(self.data, Path(path))
+
+    def _node(self, name: str) -> xr.Dataset:
+        if name not in self.diagnostics:
+            raise OptionError(
+                "diagnostic",
+                expected=" | ".join(self.diagnostics),
+                received=repr(name),
+                remedy="run it, or correct the name",
+            )
+        return self.data[name].to_dataset()
+
+
+def open_flow(path: str | Path) -> RGFlow:
+    """Read what `RGFlow.save` wrote.
+
+    Raises:
+        BadInput: no such file, or not a result of rgprobe.
+    """
+    data = read_tree(Path(path))
+    if "provenance" not in data.attrs or "prompts" not in data.children:
+        raise BadInput(str(path), expected="a result that rgprobe saved", received="another NetCDF file",
+                       remedy="pass the .nc file of an rgprobe run")  # fmt: skip
+    return RGFlow(data)
+
+
+def run(
+    model: Any,
+    prompts: Any,
+    *,
+    nulls: int = 3,
+    shuffles: int | None = None,
+    seed: int = 0,
+    diagnostics: str | Sequence[str] = "default",
+    on_progress: Progress | None = None,
+    **options: Any,
+) -> RGFlow:
+    """Measure the flow of token beliefs through a model, and the same on null models.
+
+    Args:
+        model: anything `rgprobe.load` takes.
+        prompts: see `rgprobe.trace`.
+        nulls: number of random initialisations of the same architecture. "beats null" needs at least 5, and 20 prompts;
+            with fewer every verdict is "descriptive". 0 runs none.
+        shuffles: token-shuffled copies of each prompt. Default: one, where there are nulls and at least two prompts to
+            carry an interval.
+        seed: of null initialisations, shuffles and the bootstrap.
+        diagnostics: "default", "all", or names.
+        on_progress: called with (passes done, passes in all, what is running).
+        **options: of `rgprobe.trace`: belief, positions, sink, bos, truncate, attention_mask, basis.
+
+    Raises:
+        OptionError: an unknown option, or a negative number of nulls.
+        CheckpointError, PromptError: see `rgprobe.load` and `rgprobe.trace`.
+    """
+    _require_count("nulls", nulls)
+    probe = load(model)
+    belief = str(options.get("belief", "lens"))
+    chosen = tuple(d for d in select(diagnostics) if not d.beliefs or belief in d.beliefs)
+    collect = sorted(set().union(*(d.requires for d in chosen)))
+    _reject_unknown(options)
+    encoding = {name: options[name] for name in ("bos", "truncate", "attention_mask") if name in options}
+    encoded = probe.encode(prompts, **encoding)
+    if shuffles is None:
+        shuffles = 1 if nulls and len(encoded) > 1 else 0
+    _require_count("shuffles", shuffles)
+    tick = _Ticker(on_progress, len(encoded) * (1 + nulls + shuffles))
+    settings = {**{k: v for k, v in options.items() if k != "attention_mask"}, "collect": collect}
+
+    with tick(f"{probe.name}: measuring"):
+        traced = trace(probe, prompts, attention_mask=options.get("attention_mask"), on_prompt=tick.step, **settings)
+    measured = _measure(chosen, traced)
+    seeds = [int(s) for s in np.random.SeedSequence(seed).generate_state(nulls + shuffles)]
+    random_init = []
+    for number, null_seed in enumerate(seeds[:nulls]):
+        with tick(f"random init {number + 1} of {nulls}"), probe.randomised(null_seed) as null:
+            ids = [prompt.ids for prompt in encoded]
+            random_init.append(_measure(chosen, trace(null, ids, on_prompt=tick.step, **settings)))
+    shuffled = []
+    special = _special_ids(probe)
+    for number, null_seed in enumerate(seeds[nulls:]):
+        with tick(f"shuffled tokens {number + 1} of {shuffles}"):
+            ids = [shuffle_tokens(p, seed=null_seed + i, special=special) for i, p in enumerate(encoded)]
+            shuffled.append(_measure(chosen, trace(probe, ids, on_prompt=tick.step, **settings)))
+    nodes = {
+        d.name: assemble_node(
+            d,
+            measured[d.name],
+            NullMeasurements([m[d.name] for m in random_init], [m[d.name] for m in shuffled]),
+            seed=seed,
+        )
+        for d in chosen
+    }
+    provenance = {
+        **traced.provenance,
+        "seed": seed,
+        "nulls": {"random_init_seeds": seeds[:nulls], "shuffle_seeds": seeds[nulls:]},
+    }
+    return RGFlow(_tree(nodes, traced, provenance))
+
+
+def _measure(chosen: Sequence[Diagnostic], traced: BeliefTrace) -> dict[str, Measurement]:
+    return {diagnostic.name: diagnostic.measure(traced) for diagnostic in chosen}
+
+
+def _tree(nodes: Mapping[str, xr.Dataset], traced: BeliefTrace, provenance: dict[str, Any]) -> xr.DataTree:
+    texts = json.dumps({"prompts": list(traced.prompts), "tokens": [list(row) for row in traced.tokens]})
+    prompts = xr.Dataset(
+        {
+            "token_ids": (("prompt", "token"), traced.token_ids),
+            "token_mask": (("prompt", "token"), traced.token_mask.astype(np.int8)),
+            "positions": (("prompt", "position"), traced.positions),
+        },
+        attrs={"texts": texts},
+    )
+    root = xr.Dataset(
+        attrs={"provenance": json.dumps(provenance, sort_keys=True, default=str), "format": "rgprobe flow 1"}
+    )
+    return xr.DataTree.from_dict({"/": root, "prompts": prompts, **dict(nodes)})
+
+
+def _summary_rows(name: str, node: xr.Dataset) -> Iterator[dict[str, Any]]:
+    sinks = [str(s) for s in node["sink"].values] if "sink" in node.dims else [""]
+    for quantity in node["quantity"].values:
+        for sink in sinks:
+            at = {"quantity": quantity, **({"sink": sink} if sink else {})}
+            entry = node.sel(at)
+            verdicts = entry["verdict"].values.ravel()
+            row = {
+                "diagnostic": name,
+                "quantity": str(quantity),
+                "sink": sink,
+                "units": str(entry["units"].values),
+                "trend": float(entry["trend"]),
+                "trend_verdict": str(entry["trend_verdict"].values),
+                "n_entries": int((verdicts != "").sum()),
+                "n_beat_null": int((verdicts == "beats null").sum()),
+                "n_within_null": int((verdicts == "within null").sum()),
+            }
+            if "null_model" in entry.dims and "random_init" in entry["null_model"]:
+                against = entry.sel(null_model="random_init")
+                row |= {key: float(against[f"trend_{key}"]) for key in ("null", "difference", "low", "high")}
+            yield row
+
+
+def _special_ids(probe: Probe) -> frozenset[int]:
+    return frozenset(probe.tokenizer.all_special_ids) if probe.tokenizer is not None else frozenset()
+
+
+def _require_count(name: str, value: int) -> None:
+    if not isinstance(value, int) or value < 0:
+        raise OptionError(name, expected="a whole number >= 0", received=repr(value), remedy=f"pass {name}=0 for none")
+
+
+def _reject_unknown(options: Mapping[str, Any]) -> None:
+    known = ("belief", "positions", "sink", "bos", "truncate", "attention_mask", "basis", "answers")
+    for name in options:
+        if name not in known:
+            raise OptionError(name, expected=f"an option among {', '.join(known)}", received="an unknown one",
+                              remedy="correct the name")  # fmt: skip
+
+
+class _Ticker:
+    """Counts passes over prompts and says what is running."""
+
+    def __init__(self, on_progress: Progress | None, total: int) -> None:
+        self.on_progress, self.total, self.done, self.label, self.start = on_progress, total, 0, "", 0
+
+    @contextmanager
+    def __call__(self, label: str) -> Iterator[None]:
+        self.label, self.start = label, self.done
+        yield
+
+    def step(self, prompts_done: int) -> None:
+        self.done = self.start + prompts_done
+        if self.on_progress is not None:
+            self.on_progress(self.done, self.total, self.label)

@@ -1,0 +1,230 @@
+"""Null models and the statistics of a comparison with them.
+
+A trend is reported as value, null, difference and interval. Two sources of variation enter the interval: prompts, and the
+seeds of the null. Leaving the seeds out gives 86% false positives where their spread is twice that of the prompts.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float64
+from scipy import stats
+from torch import Tensor
+
+from rgprobe.probe.prompts import EncodedPrompt
+
+__all__ = [
+    "Comparison",
+    "benjamini_hochberg",
+    "bootstrap_interval",
+    "compare_with_draws",
+    "compare_with_seeds",
+    "shuffle_tokens",
+]
+
+CONFIDENCE = 0.95
+MINIMUM_SEEDS = 5
+MINIMUM_PROMPTS = 20
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A value against a null, elementwise over (...) entries.
+
+    Attributes:
+        null: mean of the null.
+        null_low, null_high: 95% prediction band: where the same statistic of one more null draw would fall.
+        difference: value - null.
+        low, high: 95% interval of the difference.
+        p_value: two-sided.
+        sufficient: whether there are enough draws and prompts for a verdict.
+        carries: which variance the interval carries: "prompts and seeds", "prompts", "seeds" or "nothing".
+    """
+
+    null: Float64[np.ndarray, "..."]
+    null_low: Float64[np.ndarray, "..."]
+    null_high: Float64[np.ndarray, "..."]
+    difference: Float64[np.ndarray, "..."]
+    low: Float64[np.ndarray, "..."]
+    high: Float64[np.ndarray, "..."]
+    p_value: Float64[np.ndarray, "..."]
+    sufficient: bool
+    carries: str
+
+
+def compare_with_seeds(
+    value: Float64[np.ndarray, "prompts *entries"], null: Float64[np.ndarray, "seeds prompts *entries"]
+) -> Comparison:
+    """One checkpoint against S random initialisations, over the same P prompts.
+
+    Under the null hypothesis the checkpoint is one more draw of the initialiser. So with D_p the paired differences and
+    m_s the prompt means of the seeds,
+
+        se^2 = Var_s(m_s) (1 + 1/S) + Var_p(D_p) / P,     t with S - 1 degrees of freedom:
+
+    the 1 is the spread of the checkpoint itself, which no number of prompts or seeds averages away.
+
+    Source: Welch-type prediction interval for a crossed design with random seeds and prompts; conservative, because the
+    seed-prompt interaction enters both terms.
+    """
+    seeds, prompts = null.shape[:2]
+    means = _mean(null, 1)
+    seed_variance = _variance(means) * (1 + 1 / seeds)
+    prompt_variance = _variance(value - _mean(null, 0)) / prompts
+    difference = _mean(value, 0) - _mean(means, 0)
+    if seeds > 1:
+        carries = "prompts and seeds" if prompts > 1 else "seeds"
+        variance = seed_variance + np.nan_to_num(prompt_variance)
+        freedom = seeds - 1
+    else:
+        carries = "prompts" if prompts > 1 else "nothing"
+        variance, freedom = prompt_variance, max(prompts - 1, 1)
+    spread = np.sqrt(seed_variance)
+    sufficient = seeds >= MINIMUM_SEEDS and prompts >= MINIMUM_PROMPTS
+    return _comparison(_mean(means, 0), spread, max(seeds - 1, 1), difference, variance, freedom, sufficient, carries)
+
+
+def compare_with_draws(
+    value: Float64[np.ndarray, "prompts *entries"], null: Float64[np.ndarray, "draws prompts *entries"]
+) -> Comparison:
+    """Prompts against null draws made independently for each prompt: shuffled tokens, random partitions.
+
+    No seed is shared between prompts, so the paired differences D_p = value_p - mean_k null_kp are independent and a
+    t interval over prompts, P - 1 degrees of freedom, carries all the variance there is.
+    """
+    prompts = value.shape[0]
+    null_by_prompt = _mean(null, 0)
+    variance = _variance(value - null_by_prompt) / prompts
+    spread = np.sqrt(_variance(null_by_prompt) / prompts)
+    difference = _mean(value, 0) - _mean(null_by_prompt, 0)
+    sufficient = prompts >= MINIMUM_PROMPTS
+    carries = "prompts" if prompts > 1 else "nothing"
+    freedom = max(prompts - 1, 1)
+    return _comparison(_mean(null_by_prompt, 0), spread, freedom, difference, variance, freedom, sufficient, carries)
+
+
+def benjamini_hochberg(p_values: Float64[np.ndarray, "*tests"], *, rate: float = 0.05) -> Bool[np.ndarray, "*tests"]:
+    """Which tests stay significant at a false-discovery rate; NaN is never significant.
+
+    Source: Benjamini and Hochberg (1995).
+
+    Example:
+        >>> benjamini_hochberg(np.array([0.001, 0.02, 0.5, np.nan])).tolist()
+        [True, True, False, False]
+    """
+    flat = p_values.ravel()
+    tested = np.isfinite(flat)
+    significant = np.zeros(flat.shape, dtype=bool)
+    if tested.any():
+        significant[tested] = stats.false_discovery_control(flat[tested]) <= rate
+    return significant.reshape(p_values.shape)
+
+
+def bootstrap_interval(
+    value: Float64[np.ndarray, "prompts *entries"], *, seed: int, resamples: int = 1000
+) -> tuple[Float64[np.ndarray, "*entries"], Float64[np.ndarray, "*entries"]]:
+    """95% BCa interval of the mean over prompts, for all entries at once; NaN with fewer than three prompts.
+
+    Prompts are resampled whole, never tokens; the same resamples serve every entry.
+
+    Source: Efron (1987), bias-corrected and accelerated; the acceleration from the jackknife.
+    """
+    prompts = value.shape[0]
+    nothing = np.full(value.shape[1:], np.nan)
+    if prompts < 3:
+        return nothing, nothing.copy()
+    flat = value.reshape(prompts, -1)
+    present = np.isfinite(flat)
+    filled = np.where(present, flat, 0.0)
+    weights = np.random.default_rng(seed).multinomial(prompts, np.full(prompts, 1 / prompts), size=resamples)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        means = np.sort(weights @ filled / (weights @ present), axis=0)
+        count = present.sum(0)
+        mean = filled.sum(0) / count
+        below = (means < mean).sum(0) + 0.5 * (means == mean).sum(0)
+        bias = stats.norm.ppf(np.clip(below / resamples, 1 / resamples, 1 - 1 / resamples))
+        jackknife = np.where(present, mean - flat, 0.0)  # proportional to the leave-one-out deviations of a mean
+        skew = (jackknife**3).sum(0) / (6 * (jackknife**2).sum(0) ** 1.5)
+        acceleration = np.nan_to_num(-skew)
+        bounds = []
+        for tail in ((1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2):
+            z = bias + stats.norm.ppf(tail)
+            level = stats.norm.cdf(bias + z / (1 - acceleration * z))
+            bounds.append(_quantile_of_sorted(means, level))
+    enough = count >= 3
+    low, high = (np.where(enough, bound, np.nan).reshape(nothing.shape) for bound in bounds)
+    return low, high
+
+
+def shuffle_tokens(prompt: EncodedPrompt, *, seed: int, special: frozenset[int] = frozenset()) -> Tensor:
+    """The prompt's ids in random order; special tokens (BOS, CLS, SEP) stay where they are.
+
+    The first token is held in place too, so that the sink keeps its content and only the order of the rest changes.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    ids = prompt.ids.clone()
+    movable = torch.tensor([i > 0 and int(token) not in special for i, token in enumerate(ids)])
+    places = movable.nonzero()[:, 0]
+    ids[places] = ids[places[torch.randperm(len(places), generator=generator)]]
+    return ids
+
+
+def _comparison(
+    null: np.ndarray,
+    spread: np.ndarray,
+    band_freedom: int,
+    difference: np.ndarray,
+    variance: np.ndarray,
+    freedom: int,
+    sufficient: bool,
+    carries: str,
+) -> Comparison:
+    error = np.sqrt(variance)
+    half = stats.t.ppf((1 + CONFIDENCE) / 2, freedom) * error
+    band = stats.t.ppf((1 + CONFIDENCE) / 2, band_freedom) * spread
+    with np.errstate(divide="ignore", invalid="ignore"):
+        # no spread at all: equal values agree, unequal ones differ for certain
+        ratio = np.where(error > 0, np.abs(difference) / error, np.where(difference == 0, 0.0, np.inf))
+    p_value = np.where(np.isfinite(error), 2 * stats.t.sf(ratio, freedom), np.nan)
+    p_value = np.where(np.isfinite(difference), p_value, np.nan)
+    return Comparison(
+        null, null - band, null + band, difference, difference - half, difference + half, p_value, sufficient, carries
+    )
+
+
+def _mean(values: np.ndarray, axis: int) -> np.ndarray:
+    with _all_nan_is_fine():
+        return np.nanmean(values, axis=axis)
+
+
+def _variance(values: np.ndarray) -> np.ndarray:
+    """Unbiased variance along the first axis; NaN for a single entry."""
+    if values.shape[0] < 2:
+        return np.full(values.shape[1:], np.nan)
+    with _all_nan_is_fine():
+        return np.nanvar(values, axis=0, ddof=1)
+
+
+@contextlib.contextmanager
+def _all_nan_is_fine() -> Iterator[None]:
+    with warnings.catch_warnings():
+        warnings.filterwarnings(
+            "ignore", message="Mean of empty slice|Degrees of freedom <= 0", category=RuntimeWarning
+        )
+        yield
+
+
+def _quantile_of_sorted(ordered: np.ndarray, level: np.ndarray) -> np.ndarray:
+    """Quantile per column at a level per column."""
+    position = np.clip(np.nan_to_num(level, nan=0.5), 0, 1) * (len(ordered) - 1)
+    lower = np.floor(position).astype(int)
+    upper = np.minimum(lower + 1, len(ordered) - 1)
+    columns = np.arange(ordered.shape[1])
+    part = position - lower
+    return ordered[lower, columns] * (1 - part) + ordered[upper, columns] * part

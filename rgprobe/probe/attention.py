@@ -1,0 +1,144 @@
+"""Attention seen through hooks: row moments of every token, layer by layer, without ever holding two layers' scores.
+
+Rows are taken in blocks, so that a causal model's masked half is never touched and temporaries stay in cache.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from rgprobe.probe.model import Hook, Probe
+from rgprobe.probe.moments import RowMoments, merge_moments, row_moments
+
+__all__ = ["SINK_POLICIES", "AttentionCollector", "attention_moments"]
+
+SINK_POLICIES = ("exclude", "include")
+ROWS_PER_BLOCK = 128
+RIDGE = 1e-3
+
+
+def attention_moments(
+    scores: Float[Tensor, "heads rows keys"], *, causal: bool = True
+) -> tuple[RowMoments, RowMoments]:
+    """Row moments of one layer's scores without and with the sink, key 0.
+
+    Masked scores are recognised by their value (the lowest finite number of their dtype, or -inf). With the sink
+    excluded the rows are renormalised over the remaining keys, and row 0, which sees nothing else, has no moments.
+
+    Args:
+        scores: attention logits, nats; square, rows are queries.
+        causal: no row sees a later key; only saves work.
+
+    Returns:
+        (excluded, included), each (heads, rows), float64.
+    """
+    size = scores.shape[-1]
+    positions = torch.arange(size, device=scores.device)
+    floor = torch.finfo(scores.dtype).min / 2
+    excluded, included = [], []
+    for start in range(0, size, ROWS_PER_BLOCK):
+        stop = min(start + ROWS_PER_BLOCK, size)
+        seen = stop if causal else size
+        block = scores[:, start:stop, :seen]
+        allowed = block[0] > floor
+        distances = (positions[start:stop, None] - positions[None, :seen]).abs().to(torch.float32)
+        rest = row_moments(block[..., 1:], allowed[:, 1:], distances[:, 1:])
+        sink = row_moments(block[..., :1], allowed[:, :1], distances[:, :1])
+        excluded.append(rest)
+        included.append(merge_moments(rest, sink))
+    return _concatenate(excluded), _concatenate(included)
+
+
+@dataclass(frozen=True)
+class ThermalBelief:
+    """E_alpha[v] and Cov_alpha[v] + ridge at the recorded rows, per head: (heads, positions, K[, K])."""
+
+    mean: Tensor
+    covariance: Tensor
+
+
+class AttentionCollector:
+    """Hooks that reduce attention while a prompt streams through, for one prompt.
+
+    Attributes:
+        excluded: row moments without the sink, one entry per block.
+        included: row moments with it.
+        graph: head-averaged weights among the recorded tokens, one (positions, positions) matrix per block.
+        thermal: beliefs of the recorded tokens, per block, when asked for.
+    """
+
+    def __init__(self, probe: Probe, positions: Int[Tensor, "positions"], *, sink: str, thermal: bool) -> None:
+        self.probe = probe
+        self.positions = positions.to(probe.device)
+        self.sink = sink
+        self.want_thermal = thermal
+        self.excluded: list[RowMoments] = []
+        self.included: list[RowMoments] = []
+        self.graph: list[Tensor] = []
+        self.thermal: list[ThermalBelief] = []
+        self._values: Tensor | None = None
+
+    def hooks(self) -> list[tuple[str, Hook]]:
+        """What to attach."""
+        source = "hook_attn_scores" if self.probe.hook_gives_scores else "hook_pattern"
+        names = []
+        for block in range(self.probe.n_blocks):
+            if self.want_thermal:
+                names.append((f"blocks.{block}.attn.hook_v", self._keep_values))
+            names.append((f"blocks.{block}.attn.{source}", self._reduce))
+        return names
+
+    def _keep_values(self, values: Tensor, hook: Any) -> None:
+        self._values = values[0]
+
+    def _reduce(self, tensor: Tensor, hook: Any) -> None:
+        scores = tensor[0] if self.probe.hook_gives_scores else _log_weights(tensor[0])
+        excluded, included = attention_moments(scores, causal=self.probe.causal)
+        self.excluded.append(excluded)
+        self.included.append(included)
+        weights = self._recorded_weights(scores, excluded if self.sink == "exclude" else included)
+        self.graph.append(weights[..., self.positions].mean(0))
+        if self.want_thermal and self._values is not None:
+            self.thermal.append(_thermal(weights, self._values))
+            self._values = None
+
+    def _recorded_weights(self, scores: Tensor, moments: RowMoments) -> Tensor:
+        """Attention weights of the recorded rows under the sink policy, (heads, positions, keys)."""
+        rows = scores[:, self.positions].to(torch.promote_types(scores.dtype, torch.float32))
+        weights = (rows - moments.log_partition[:, self.positions, None].to(rows.dtype)).exp()
+        weights = weights.masked_fill(rows <= torch.finfo(scores.dtype).min / 2, 0)
+        if self.sink == "exclude":
+            weights[..., 0] = 0
+        return weights
+
+
+def _log_weights(pattern: Tensor) -> Tensor:
+    """Scores up to a constant per row, from weights: all that any shift-invariant statistic needs.
+
+    A key that has no weight in any head is masked; one that underflowed in some head gets the smallest normal number.
+    """
+    pattern = pattern.float()
+    smallest = torch.finfo(pattern.dtype)
+    return pattern.clamp_min(smallest.tiny).log().masked_fill(pattern.amax(0, keepdim=True) <= 0, smallest.min)
+
+
+def _thermal(weights: Tensor, values: Tensor) -> ThermalBelief:
+    values = values.to(weights.dtype)
+    values = values.transpose(0, 1).repeat_interleave(weights.shape[0] // values.shape[1], 0)  # (heads, keys, K)
+    mean = weights @ values
+    centred = values[:, None] - mean[:, :, None]  # (heads, positions, keys, K)
+    covariance = torch.einsum("hpn,hpna,hpnb->hpab", weights, centred, centred)
+    covariance = (covariance + covariance.mT) / 2  # rounding alone makes it asymmetric
+    scale = values.var(1, correction=0).mean(-1)
+    eye = torch.eye(values.shape[-1], dtype=values.dtype, device=values.device)
+    return ThermalBelief(mean, covariance + RIDGE * scale[:, None, None, None] * eye)
+
+
+def _concatenate(parts: list[RowMoments]) -> RowMoments:
+    names = parts[0].as_dict()
+    return RowMoments(**{name: torch.cat([getattr(part, name) for part in parts], -1) for name in names})

@@ -1,0 +1,128 @@
+"""The lens: what each residual state would predict if the network ended there, reduced as soon as it is made.
+
+p_l = softmax(readout(x_l)) at the recorded tokens. One state's distributions over the whole vocabulary are in memory at a
+time, beside those of the state before it and of the output end.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from rgprobe import categorical
+from rgprobe.probe.model import Probe
+
+__all__ = ["LENS_QUANTITIES", "LensReduction", "reduce_lens"]
+
+LENS_QUANTITIES = (
+    "entropy",
+    "kl_to_output",
+    "kl_to_next",
+    "purity",
+    "logit_deviation",
+    "answer_log_probability",
+    "answer_rank",
+)
+
+
+@dataclass(frozen=True)
+class LensReduction:
+    """Lens quantities of one prompt.
+
+    Attributes:
+        quantities: (quantity, state, position), float64, in the order of `LENS_QUANTITIES`, nats; `kl_to_next` is
+            KL(p_l || p_{l+1}) and NaN at the output end; answers are NaN where there is none.
+        log_probabilities: (state, position, class) float64 beliefs in the reduced basis of each state, its last class the rest.
+        classes: (state, class) vocabulary ids of the reduced basis, -1 for the rest.
+    """
+
+    quantities: Float[Tensor, "quantity state position"]
+    log_probabilities: Float[Tensor, "state position class"]
+    classes: Int[Tensor, "state class"]
+
+
+@dataclass(frozen=True)
+class _Prediction:
+    logits: Tensor
+    log_p: Tensor
+    p: Tensor
+    entropy: Tensor
+
+
+@torch.inference_mode()
+def reduce_lens(
+    probe: Probe,
+    states: Float[Tensor, "state position width"],
+    answers: Int[Tensor, "position"],
+    *,
+    basis: int,
+) -> LensReduction:
+    """Read out every state at the recorded tokens.
+
+    Args:
+        states: residual states, input end first.
+        answers: the token whose rank and probability to follow at each position, -1 for none.
+        basis: how many classes of largest mean probability to keep apart per state; the others become one.
+
+    Raises:
+        NumericalRefusal: the model's readout is of unknown form.
+    """
+    output = _predict(probe, states[-1])
+    before: _Prediction | None = None
+    rows: list[dict[str, Tensor]] = []
+    log_probabilities, classes = [], []
+    for index, state in enumerate(states):
+        now = output if index == len(states) - 1 else _predict(probe, state)
+        if before is not None:
+            rows[-1]["kl_to_next"] = _kl(before, now)
+        rows.append(_reduce(now, output, answers.to(now.p.device)))
+        kept = categorical.top_classes(now.log_p, min(basis, now.log_p.shape[-1]))
+        log_probabilities.append(categorical.coarse_grain(now.log_p, kept))
+        classes.append(_with_rest(kept, log_probabilities[-1].shape[-1]))
+        before = now
+    quantities = torch.stack([torch.stack([row[name] for row in rows]) for name in LENS_QUANTITIES])
+    return LensReduction(quantities.cpu(), torch.stack(log_probabilities).cpu(), torch.stack(classes).cpu())
+
+
+def _predict(probe: Probe, states: Tensor) -> _Prediction:
+    logits = probe.readout(states).double()
+    log_p = logits.log_softmax(-1)
+    p = log_p.exp()
+    return _Prediction(logits, log_p, p, -torch.linalg.vecdot(p, log_p))
+
+
+def _reduce(now: _Prediction, output: _Prediction, answers: Tensor) -> dict[str, Tensor]:
+    known = answers >= 0
+    answer_logit = now.logits.gather(-1, answers.clamp_min(0)[:, None])
+    nothing = torch.full_like(now.entropy, torch.nan)
+    mean, square = now.logits.mean(-1), torch.linalg.vecdot(now.logits, now.logits) / now.logits.shape[-1]
+    return {
+        "entropy": now.entropy,
+        "kl_to_output": _kl(output, now),
+        "kl_to_next": nothing,
+        "purity": torch.linalg.vecdot(now.p, now.p),
+        "logit_deviation": (square - mean.square()).clamp_min(0).sqrt(),
+        "answer_log_probability": torch.where(
+            known, now.log_p.gather(-1, answers.clamp_min(0)[:, None])[:, 0], nothing
+        ),
+        "answer_rank": torch.where(known, 1.0 + (now.logits > answer_logit).sum(-1).double(), nothing),
+    }
+
+
+def _kl(a: _Prediction, b: _Prediction) -> Tensor:
+    """KL(a || b): the cross-entropy form in float64, and the termwise form where that would lose digits."""
+    if a is b:
+        return torch.zeros_like(a.entropy)
+    divergence = -a.entropy - torch.linalg.vecdot(a.p, b.log_p)
+    close = divergence < 1e-6
+    if bool(close.any()):
+        divergence[close] = categorical.kl(a.log_p[close], b.log_p[close])
+    return divergence
+
+
+def _with_rest(kept: Tensor, width: int) -> Tensor:
+    rest = torch.full((width - len(kept),), -1, dtype=torch.long, device=kept.device)
+    return torch.cat([kept.long(), rest])

@@ -1,0 +1,337 @@
+"""`trace`: one streaming pass of a model over prompts, reduced layer by layer into a `BeliefTrace`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from typing import Any
+
+import numpy as np
+import torch
+import xarray as xr
+from torch import Tensor
+
+from rgprobe.errors import OptionError
+from rgprobe.gaussian import Gaussian
+from rgprobe.probe.attention import RIDGE, SINK_POLICIES, AttentionCollector
+from rgprobe.probe.lens import LENS_QUANTITIES, reduce_lens
+from rgprobe.probe.loading import load
+from rgprobe.probe.model import Probe
+from rgprobe.probe.moments import RowMoments
+from rgprobe.probe.prompts import EncodedPrompt
+from rgprobe.probe.states import GEOMETRY, StateCollector
+
+__all__ = ["ASSUMPTIONS", "COLLECTIONS", "BeliefTrace", "trace"]
+
+COLLECTIONS = ("attention", "states", "beliefs")
+ASSUMPTIONS = {
+    "lens": "a token's belief is softmax(readout(state)): it measures predictions, not states",
+    "thermal": f"an attention row is a Boltzmann ensemble over values; ridge {RIDGE:g} of the head's mean value variance",
+}
+
+
+@dataclass(frozen=True)
+class BeliefTrace:
+    """What one model made of some prompts: token beliefs, attention moments and state geometry, with provenance.
+
+    Ragged prompts share one array: `token_mask` says which entries exist, absent ones are NaN.
+
+    Attributes:
+        belief: the estimator, a key of `ASSUMPTIONS`.
+        prompts: texts.
+        tokens: the text of each token of each prompt.
+        token_ids: (prompt, token), -1 where absent.
+        token_mask: (prompt, token), True where a token exists.
+        positions: (prompt, position) indices of the recorded tokens, -1 where absent.
+        attention: row moments, dims (sink, prompt, block, head, token), or None.
+        graph: head-averaged attention among recorded tokens, (prompt, block, position, source), or None.
+        geometry: collapse of tokens, dims (sink, prompt, state), or None.
+        states: residual states of the recorded tokens, (prompt, state, position, width), or None.
+        lens: predictions at the recorded tokens, dims (prompt, state, position), or None.
+        log_probabilities: lens beliefs per prompt, (state, position, class), float64; the last class is the rest.
+        classes: vocabulary ids of those classes per prompt, (state, class), -1 for the rest.
+        gaussians: thermal beliefs per prompt: one Gaussian per block with batch shape (position, head).
+        causal: whether the model is.
+        vocabulary: V.
+        provenance: JSON-ready description of how this came about.
+    """
+
+    belief: str
+    prompts: tuple[str, ...]
+    tokens: tuple[tuple[str, ...], ...]
+    token_ids: np.ndarray
+    token_mask: np.ndarray
+    positions: np.ndarray
+    attention: xr.Dataset | None
+    graph: xr.DataArray | None
+    geometry: xr.Dataset | None
+    states: xr.DataArray | None
+    lens: xr.Dataset | None
+    log_probabilities: tuple[np.ndarray, ...]
+    classes: tuple[np.ndarray, ...]
+    gaussians: tuple[tuple[Gaussian, ...], ...]
+    causal: bool
+    vocabulary: int
+    provenance: dict[str, Any] = field(repr=False)
+
+    @property
+    def n_prompts(self) -> int:
+        """Number of prompts P."""
+        return len(self.prompts)
+
+    @property
+    def depth_dim(self) -> str:
+        """What beliefs are indexed by: "state" (L + 1) for the lens, "block" (L) for thermal beliefs."""
+        return "block" if self.belief == "thermal" else "state"
+
+    @property
+    def n_depths(self) -> int:
+        """Length of `depth_dim`."""
+        rows: Sequence[Any] = self.gaussians[0] if self.belief == "thermal" else self.log_probabilities[0]
+        return len(rows)
+
+    def recorded(self, prompt: int) -> np.ndarray:
+        """Token indices of the recorded tokens of a prompt."""
+        row = self.positions[prompt]
+        return row[row >= 0]
+
+    def recorded_tokens(self, prompt: int) -> tuple[str, ...]:
+        """Texts of the recorded tokens of a prompt."""
+        return tuple(self.tokens[prompt][index] for index in self.recorded(prompt))
+
+    def beliefs(self, prompt: int, depth: int) -> np.ndarray | Gaussian:
+        """Beliefs of the recorded tokens of one prompt at one depth.
+
+        Returns:
+            Log-probabilities (position, class) in the reduced basis for the lens; a Gaussian of batch shape (position, head)
+            for thermal beliefs, where a token's belief is the product over heads, so divergences add.
+        """
+        return self.gaussians[prompt][depth] if self.belief == "thermal" else self.log_probabilities[prompt][depth]
+
+
+def trace(
+    model: Any,
+    prompts: Any,
+    *,
+    belief: str = "lens",
+    positions: int | Sequence[int] = 32,
+    sink: str = "exclude",
+    bos: str = "model",
+    truncate: bool = False,
+    attention_mask: Any = None,
+    basis: int = 1024,
+    collect: Sequence[str] = COLLECTIONS,
+    on_prompt: Callable[[int], None] | None = None,
+) -> BeliefTrace:
+    """Stream a model over prompts and keep what the diagnostics need.
+
+    Each prompt runs alone and unpadded. Attention statistics cover every token; beliefs and states are kept at the
+    recorded tokens only, because a readout of every token at every layer costs several forward passes.
+
+    Args:
+        model: anything `rgprobe.load` takes.
+        prompts: texts, token ids, or a tokenizer's output with its attention mask.
+        belief: "lens" or "thermal"; see `ASSUMPTIONS` for what each assumes.
+        positions: how many evenly spaced tokens to record, or which.
+        sink: "exclude" renormalises attention rows without key 0 and leaves token 0 out of the recorded ones; "include"
+            keeps it. Attention and geometry are always reported both ways; the policy says which one is read first.
+        bos: "model" (as its tokenizer does), "always" or "never".
+        truncate: cut prompts over the context length instead of refusing them.
+        attention_mask: for a padded (B, N) batch of ids.
+        basis: classes kept apart in the reduced basis of lens beliefs; divergences there are lower bounds, exact when
+            the vocabulary fits.
+        collect: which of "attention", "states", "beliefs" to collect; the rest costs nothing.
+        on_prompt: called with the number of prompts done.
+
+    Raises:
+        OptionError: an unknown policy, belief or collection.
+        PromptError: see `rgprobe.probe.prompts.encode_prompts`.
+
+    Example:
+        >>> import rgprobe as rg
+        >>> t = rg.trace("standard-small", ["Now is the winter of our discontent"], positions=4)
+        >>> t.depth_dim, t.recorded(0).shape
+        ('state', (4,))
+    """
+    _check("belief", belief, tuple(ASSUMPTIONS))
+    _check("sink", sink, SINK_POLICIES)
+    for name in collect:
+        _check("collect", name, COLLECTIONS)
+    probe = load(model)
+    encoded = probe.encode(prompts, bos=bos, truncate=truncate, attention_mask=attention_mask)
+    recorded = [_recorded_positions(len(prompt), positions, sink) for prompt in encoded]
+    parts = []
+    for index, (prompt, chosen) in enumerate(zip(encoded, recorded, strict=True)):
+        parts.append(_trace_prompt(probe, prompt, chosen, belief=belief, sink=sink, basis=basis, collect=collect))
+        if on_prompt is not None:
+            on_prompt(index + 1)
+    options = {"belief": belief, "positions": positions if isinstance(positions, int) else list(positions), "sink": sink,
+               "bos": bos, "truncate": truncate, "basis": basis, "collect": list(collect)}  # fmt: skip
+    return _assemble(probe, encoded, recorded, parts, options)
+
+
+@dataclass(frozen=True)
+class _PromptTrace:
+    attention: np.ndarray | None  # (sink, moment, block, head, token)
+    graph: np.ndarray | None  # (block, position, position)
+    geometry: np.ndarray | None  # (sink, quantity, state)
+    states: np.ndarray | None  # (state, position, width)
+    lens: np.ndarray | None  # (quantity, state, position)
+    log_probabilities: np.ndarray | None
+    classes: np.ndarray | None
+    gaussians: tuple[Gaussian, ...] | None
+
+
+def _trace_prompt(
+    probe: Probe,
+    prompt: EncodedPrompt,
+    chosen: np.ndarray,
+    *,
+    belief: str,
+    sink: str,
+    basis: int,
+    collect: Sequence[str],
+) -> _PromptTrace:
+    index = torch.from_numpy(chosen)
+    thermal = belief == "thermal" and "beliefs" in collect
+    lens = belief == "lens" and "beliefs" in collect
+    attention = AttentionCollector(probe, index, sink=sink, thermal=thermal)
+    states = StateCollector(probe, index, geometry="states" in collect)
+    hooks = [*(attention.hooks() if "attention" in collect or thermal else []),
+             *(states.hooks() if "states" in collect or lens else [])]  # fmt: skip
+    probe.stream(prompt.ids, hooks)
+    reduction = None
+    if lens:
+        answers = torch.full((len(chosen),), -1)
+        ahead = index + 1 < len(prompt)
+        if probe.causal:
+            answers[ahead] = prompt.ids[index[ahead] + 1]
+        reduction = reduce_lens(probe, torch.stack(states.recorded), answers, basis=basis)
+    return _PromptTrace(
+        attention=_stack_moments(attention) if "attention" in collect else None,
+        graph=torch.stack(attention.graph).double().cpu().numpy() if "attention" in collect else None,
+        geometry=_stack_geometry(states) if "states" in collect else None,
+        states=torch.stack(states.recorded).float().cpu().numpy() if "states" in collect else None,
+        lens=reduction.quantities.numpy() if reduction is not None else None,
+        log_probabilities=reduction.log_probabilities.numpy() if reduction is not None else None,
+        classes=reduction.classes.numpy() if reduction is not None else None,
+        gaussians=tuple(
+            Gaussian.from_covariance(t.mean.transpose(0, 1).double().cpu(), t.covariance.transpose(0, 1).double().cpu())
+            for t in attention.thermal
+        )
+        if thermal
+        else None,
+    )
+
+
+def _recorded_positions(length: int, positions: int | Sequence[int], sink: str) -> np.ndarray:
+    """Evenly spaced token indices; without the sink where there is any other token."""
+    first = 1 if sink == "exclude" and length > 1 else 0
+    if not isinstance(positions, int):
+        chosen = np.array(sorted({int(position) for position in positions}), dtype=np.int64)
+        if len(chosen) == 0 or chosen[0] < 0 or chosen[-1] >= length:
+            raise OptionError("positions", expected=f"token indices in 0..{length - 1}", received=str(list(chosen)),
+                              remedy="leave out those past the end of the prompt")  # fmt: skip
+        return chosen
+    if positions < 1:
+        raise OptionError("positions", expected="at least 1", received=str(positions), remedy="use 32")
+    return np.unique(np.linspace(first, length - 1, min(positions, length - first)).round().astype(np.int64))
+
+
+def _stack_moments(collector: AttentionCollector) -> np.ndarray:
+    def stack(rows: list[RowMoments]) -> Tensor:
+        return torch.stack([torch.stack(list(row.as_dict().values())) for row in rows], 1)
+
+    return torch.stack([stack(collector.excluded), stack(collector.included)]).cpu().numpy()
+
+
+def _stack_geometry(collector: StateCollector) -> np.ndarray:
+    both = [torch.stack(collector.excluded, -1), torch.stack(collector.included, -1)]
+    return torch.stack(both).double().cpu().numpy()
+
+
+def _assemble(
+    probe: Probe,
+    encoded: Sequence[EncodedPrompt],
+    recorded: Sequence[np.ndarray],
+    parts: Sequence[_PromptTrace],
+    options: dict[str, Any],
+) -> BeliefTrace:
+    longest = max(len(prompt) for prompt in encoded)
+    token_mask = np.array([np.arange(longest) < len(prompt) for prompt in encoded])
+    token_ids = _pad([prompt.ids.numpy() for prompt in encoded], -1)
+    sinks = ["excluded", "included"] if options["sink"] == "exclude" else ["included", "excluded"]
+
+    def dataset(
+        name: str, quantities: Sequence[str], dims: Sequence[str], ragged: bool, axis: int
+    ) -> xr.Dataset | None:
+        arrays = [getattr(part, name) for part in parts]
+        if arrays[0] is None:
+            return None
+        stacked = _pad(arrays, np.nan) if ragged else np.stack(arrays)  # prompt first
+        return xr.Dataset({q: (("prompt", *dims), np.take(stacked, i, axis)) for i, q in enumerate(quantities)})
+
+    attention = dataset("attention", list(RowMoments.__dataclass_fields__), ("sink", "block", "head", "token"), True, 2)
+    geometry = dataset("geometry", GEOMETRY, ("sink", "state"), False, 2)
+    lens = dataset("lens", LENS_QUANTITIES, ("state", "position"), True, 1)
+    with_sink = [
+        ds.assign_coords(sink=["excluded", "included"]).sel(sink=sinks).transpose("sink", ...)
+        if ds is not None
+        else None
+        for ds in (attention, geometry)
+    ]
+    graph = None if parts[0].graph is None else _pad([part.graph for part in parts], np.nan)
+    states = None if parts[0].states is None else _pad([part.states for part in parts], np.nan)
+    return BeliefTrace(
+        belief=options["belief"],
+        prompts=tuple(prompt.text for prompt in encoded),
+        tokens=tuple(prompt.tokens for prompt in encoded),
+        token_ids=token_ids,
+        token_mask=token_mask,
+        positions=_pad(list(recorded), -1),
+        attention=with_sink[0],
+        graph=None if graph is None else xr.DataArray(graph, dims=("prompt", "block", "position", "source")),
+        geometry=with_sink[1],
+        states=None if states is None else xr.DataArray(states, dims=("prompt", "state", "position", "width")),
+        lens=lens,
+        log_probabilities=tuple(part.log_probabilities for part in parts if part.log_probabilities is not None),
+        classes=tuple(part.classes for part in parts if part.classes is not None),
+        gaussians=tuple(part.gaussians for part in parts if part.gaussians is not None),
+        causal=probe.causal,
+        vocabulary=probe.vocabulary,
+        provenance=_provenance(probe, encoded, options),
+    )
+
+
+def _pad(arrays: Sequence[np.ndarray], fill: float) -> np.ndarray:
+    """Stack arrays of unequal shape, filling what is missing."""
+    shape = np.max([array.shape for array in arrays], axis=0)
+    out = np.full((len(arrays), *shape), fill, dtype=arrays[0].dtype)
+    for row, array in zip(out, arrays, strict=True):
+        row[tuple(slice(0, size) for size in array.shape)] = array
+    return out
+
+
+def _provenance(probe: Probe, encoded: Sequence[EncodedPrompt], options: dict[str, Any]) -> dict[str, Any]:
+    source = probe.source
+    packages = ("rgprobe", "torch", "transformers", "transformer_lens", "numpy", "scipy", "xarray")
+    return {
+        "source": {"kind": source.kind, "name": source.name, "sha256": source.sha256},
+        "family": probe.family,
+        "config": source.config,
+        "tokenizer": type(probe.tokenizer).__name__ if probe.tokenizer is not None else None,
+        "n_parameters": probe.n_parameters,
+        "dtype": str(probe.dtype).removeprefix("torch."),
+        "device": probe.device.type,
+        "versions": {name: version(name) for name in packages},
+        "belief": options["belief"],
+        "assumption": ASSUMPTIONS[options["belief"]],
+        "options": options,
+        "truncated_tokens": [prompt.truncated for prompt in encoded],
+    }
+
+
+def _check(option: str, value: str, allowed: Sequence[str]) -> None:
+    if value not in allowed:
+        raise OptionError(option, expected=" | ".join(allowed), received=repr(value), remedy="choose one of these")
