@@ -163,7 +163,8 @@ class GaussianPool(_GaussianSlots):
               + a(1-a)\, d^T \Lambda_a \Lambda_m^{-1} \Lambda_b d].
 
     Near-equal beliefs: the log-determinants are (1/2) sum_k [w_a h((1-a) e_k) + w_b h(-a e_k)], e the eigenvalues of
-    L_m^{-1}(Lambda_a - Lambda_b)L_m^{-T}, because the traces cancel; h(e) = e - log(1 + e).
+    L_m^{-1}(Lambda_a - Lambda_b)L_m^{-T}, because the traces cancel; h(e) = e - log(1 + e). Precisions are inverses: at
+    condition number c a relative difference d of two covariances keeps about 16 - log10(c / d) digits.
     """
 
     def __init__(self, beliefs: Gaussian, weights: Float64[np.ndarray, "N"]) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import numpy as np
 import torch
 from jaxtyping import Float64
@@ -11,6 +9,7 @@ from torch import Tensor
 
 from rgprobe import categorical
 from rgprobe.condensation.beliefs import as_beliefs, check_choice, token_weights
+from rgprobe.condensation.categorical_costs import relative_entropy_term
 from rgprobe.errors import BadInput, NumericalRefusal
 from rgprobe.gaussian import Gaussian, kl, merge, pool
 
@@ -40,13 +39,14 @@ def meta_tokens(
         ([[0.75, 0.25], [0.0, 1.0]], [0.667, 0.333])
     """
     kept = as_beliefs(beliefs)
-    members = list(_members(len(kept), labels, weights, centroid))
-    totals = np.array([w.sum() for _, w in members])
+    cluster, w = _checked(len(kept), labels, weights, centroid)
+    totals = np.bincount(cluster, w)
     if isinstance(kept, Gaussian):
+        members = [(index, w[index]) for index in _members(cluster)]
         centers = [_gaussian_center(_factors_first(kept, index), w, centroid) for index, w in members]
         means = torch.stack([c.mean.double() for c in centers])
         return Gaussian.from_covariance(means, torch.stack([c.covariance for c in centers])), totals
-    return np.stack([_categorical_center(kept[index], w, centroid) for index, w in members]), totals
+    return _categorical_centers(kept, cluster, w, centroid), totals
 
 
 def partition_loss(
@@ -79,20 +79,18 @@ def cluster_losses(
 ) -> Float64[np.ndarray, "m"]:
     """Contribution of each cluster to `partition_loss`, nats, in ascending order of the labels."""
     kept = as_beliefs(beliefs)
-    members = _members(len(kept), labels, weights, centroid)
-    return np.array([0.0 if len(index) == 1 else _loss(kept, index, w, centroid) for index, w in members])
+    cluster, w = _checked(len(kept), labels, weights, centroid)
+    if isinstance(kept, Gaussian):
+        alone = np.bincount(cluster) == 1
+        members = zip(_members(cluster), alone, strict=True)
+        return np.array([0.0 if one else _gaussian_loss(_factors_first(kept, i), w[i], centroid) for i, one in members])
+    return np.bincount(cluster, w * _categorical_losses(kept, cluster, w, centroid))
 
 
-def _loss(beliefs: Gaussian | np.ndarray, index: np.ndarray, w: np.ndarray, centroid: str) -> float:
-    if isinstance(beliefs, Gaussian):
-        return _gaussian_loss(_factors_first(beliefs, index), w, centroid)
-    return _categorical_loss(beliefs[index], w, centroid)
-
-
-def _members(
+def _checked(
     n: int, labels: np.ndarray, weights: np.ndarray | Tensor | None, centroid: str
-) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Token indices and weights of each cluster."""
+) -> tuple[np.ndarray, np.ndarray]:
+    """Cluster number 0..m-1 of each token, and the weights."""
     check_choice("centroid", centroid, CENTROIDS)
     labels = np.asarray(labels)
     if labels.shape != (n,) or labels.dtype.kind not in "iu":
@@ -102,10 +100,12 @@ def _members(
             received=f"{labels.dtype} of shape {labels.shape}",
             remedy="pass tree.cut(...) or any integer partition",
         )
-    w = token_weights(weights, n)
-    for label in np.unique(labels):
-        index = np.flatnonzero(labels == label)
-        yield index, w[index]
+    return np.unique(labels, return_inverse=True)[1], token_weights(weights, n)
+
+
+def _members(cluster: np.ndarray) -> list[np.ndarray]:
+    """Token indices of each cluster."""
+    return [np.flatnonzero(cluster == c) for c in range(cluster.max() + 1)]
 
 
 def _factors_first(beliefs: Gaussian, index: np.ndarray) -> Gaussian:
@@ -129,27 +129,32 @@ def _gaussian_loss(tokens: Gaussian, w: np.ndarray, centroid: str) -> float:
     return float((nats.detach().cpu().numpy() * w).sum())
 
 
-def _categorical_center(rows: np.ndarray, w: np.ndarray, centroid: str) -> np.ndarray:
-    share = w / w.sum()
+def _categorical_centers(rows: np.ndarray, cluster: np.ndarray, w: np.ndarray, centroid: str) -> np.ndarray:
+    """Mixture or normalised geometric mean of each cluster, (m, V)."""
+    share = np.zeros((cluster.max() + 1, len(rows)))
+    share[cluster, np.arange(len(rows))] = w
+    share /= share.sum(axis=1, keepdims=True)
     if centroid == "moment":
         return share @ rows
-    with np.errstate(divide="ignore"):
-        log = share @ np.log(rows)
-    if np.isneginf(log).all():
+    absent = share @ (rows == 0) > 0
+    if absent.all(axis=1).any():
         raise NumericalRefusal(
             "beliefs",
             expected="beliefs whose supports overlap",
             received="a cluster with no class in common",
             remedy="use centroid='moment', or mix a little of the mean belief into every row",
         )
-    pooled = np.exp(log - log.max())
-    return pooled / pooled.sum()
+    log = np.where(absent, -np.inf, share @ np.log(np.where(rows == 0, 1.0, rows)))
+    pooled = np.exp(log - log.max(axis=1, keepdims=True))
+    return pooled / pooled.sum(axis=1, keepdims=True)
 
 
-def _categorical_loss(rows: np.ndarray, w: np.ndarray, centroid: str) -> float:
-    """Weighted sum of KL(row || center) or KL(center || row), nats."""
+def _categorical_losses(rows: np.ndarray, cluster: np.ndarray, w: np.ndarray, centroid: str) -> np.ndarray:
+    """KL(row || center) or KL(center || row) of each token, nats; near-equal rows keep their digits."""
+    centers = _categorical_centers(rows, cluster, w, centroid)[cluster]
+    if centroid == "moment":
+        relative = np.divide(rows - centers, centers, out=np.zeros_like(rows), where=centers > 0)
+        return np.einsum("nv,nv->n", centers, relative_entropy_term(relative))
     with np.errstate(divide="ignore"):
-        tokens = torch.from_numpy(np.log(rows))
-        center = torch.from_numpy(np.log(_categorical_center(rows, w, centroid)))
-    nats = categorical.kl(tokens, center) if centroid == "moment" else categorical.kl(center, tokens)
-    return float(w @ nats.numpy())
+        log_centers, log_rows = torch.from_numpy(np.log(centers)), torch.from_numpy(np.log(rows))
+    return categorical.kl(log_centers, log_rows).numpy()

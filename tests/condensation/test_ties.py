@@ -78,3 +78,16 @@ def test_many_duplicates_stay_feasible():
     tree = condense(np.tile(categorical(2), (60, 1)))
     assert tree.effective_clusters(0.5) == 2
     assert tree.merge_costs[:-1].max() == 0.0
+
+
+@pytest.mark.parametrize("centroid", CENTROIDS)
+@pytest.mark.parametrize("seed", range(12))
+def test_lattice_beliefs_full_of_ties_and_duplicates(seed, centroid):
+    generator = np.random.default_rng(seed)
+    counts = generator.integers(1, 4, size=(generator.integers(5, 13), generator.integers(2, 5)))
+    beliefs = counts / counts.sum(axis=1, keepdims=True)
+    names = [tuple(row) for row in beliefs.round(12).tolist()]
+    expected = condense(beliefs, centroid=centroid)
+    for tree, order in permuted_trees(beliefs, len(names), centroid=centroid):
+        assert nested(tree, [names[i] for i in order]) == nested(expected, names)
+        assert tree.n_ties == expected.n_ties
