@@ -29,7 +29,7 @@ from rgprobe.gaussian.validation import (
 
 __all__ = ["Gaussian"]
 
-# Up to here KL is checked against 60-digit arithmetic (tests/gaussian/test_divergence.py).
+# KL is exact for the numbers stored well beyond this, but here their own rounding to float64 leaves it seven digits.
 CONDITION_LIMIT = 1e9
 
 
@@ -204,7 +204,9 @@ class Gaussian:
     def to(self, *, dtype: torch.dtype | None = None, device: torch.device | str | None = None) -> Gaussian:
         """Convert the tensors kept; to a narrower dtype this rounds, and the covariance is checked again."""
         moved = self._map(lambda x, event: x.to(dtype=dtype or x.dtype, device=device))
-        moved.structure.factor()
+        factor = moved.structure.factor()
+        check_finite("covariance", factor, 2)
+        check_positive("covariance factor diagonal", factor.diagonal(dim1=-2, dim2=-1))
         return moved
 
     def reshape(self, *batch_shape: int) -> Gaussian:
@@ -272,7 +274,7 @@ class Gaussian:
 
     @property
     def near_singular(self) -> Bool[Tensor, "*batch"]:
-        """True where `condition` exceeds 1e9, up to which the divergences are checked to their stated accuracy."""
+        """True where `condition` exceeds 1e9: the value stands for the numbers stored, which determine it to 1e-7."""
         return self.condition > CONDITION_LIMIT
 
 

@@ -27,7 +27,7 @@ from rgprobe.gaussian import divergence as divergence_module
 from rgprobe.gaussian.reference import pairwise_kl_loop
 
 # What is promised for 1e6, 1e8 and 1e9 is 1e-10, 1e-8 and 1e-7; what is held is 1e-13 at all of them.
-CONDITIONS = [1.0, 1e3, 1e6, 1e8, 1e9, 1e12]
+CONDITIONS = [1.0, 1e6, 1e8, 1e9, 1e12]
 HELD = 1e-13
 
 
@@ -140,7 +140,7 @@ def test_equal_beliefs_have_exactly_zero_divergence():
         assert (pairwise_kl(p).diagonal() == 0).all()
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(seed=st.integers(0, 10**6), k=st.integers(1, 6), exponent=st.floats(-15, 0))
 def test_divergence_is_never_negative(seed, k, exponent):
     g = generator(seed)
@@ -152,7 +152,7 @@ def test_divergence_is_never_negative(seed, k, exponent):
     assert (pairwise_kl(p) >= 0).all()
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(seed=st.integers(0, 10**6), k=st.integers(1, 6), exponent=st.floats(-9, 0))
 def test_affine_invariance(seed, k, exponent):
     g = generator(seed)
@@ -165,7 +165,7 @@ def test_affine_invariance(seed, k, exponent):
     torch.testing.assert_close(kl(pushforward(p, a), pushforward(q, a)), kl(p, q), rtol=1e-11, atol=0)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(seed=st.integers(0, 10**6), k=st.integers(1, 4), j=st.integers(1, 4))
 def test_additivity_over_independent_blocks(seed, k, j):
     a, b = random_beliefs(seed, 2, k=k), random_beliefs(seed + 1, 2, k=j)

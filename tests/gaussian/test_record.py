@@ -169,3 +169,8 @@ def test_a_narrower_dtype_is_checked_again():
     p = Gaussian.from_covariance(torch.zeros(2).double(), near_singular)
     with pytest.raises(NumericalRefusal, match="positive-definite"):
         p.to(dtype=torch.float32)
+    tiny = Gaussian.from_diagonal(torch.zeros(2), torch.tensor([1.0, 1e-12]))
+    with pytest.raises(NumericalRefusal, match=r"diagonal\[1\].*received 0"):
+        tiny.to(dtype=torch.float16)
+    with pytest.raises(NumericalRefusal, match="Inf"):
+        Gaussian.from_diagonal(torch.zeros(2), torch.tensor([1.0, 1e12])).to(dtype=torch.float16)
