@@ -62,5 +62,6 @@ def _csv(curve: Sequence[CurvePoint]) -> str:
     file = io.StringIO()
     writer = csv.DictWriter(file, fieldnames=[field.name for field in fields(CurvePoint)], lineterminator="\n")
     writer.writeheader()
-    writer.writerows(asdict(point) for point in curve)
+    for point in curve:
+        writer.writerow({name: f"{value:.7g}" for name, value in asdict(point).items()})
     return file.getvalue()

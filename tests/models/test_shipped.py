@@ -91,7 +91,9 @@ def test_recorded_test_loss_is_reached():
 
 
 def test_trained_model_beats_a_fresh_one_by_far():
-    assert RECORD["test_all"]["nats_per_token"] < 5  # ln 2048 = 7.62
+    assert RECORD["test_all"]["nats_per_token"] < 4  # ln 2048 = 7.62 is knowing nothing
+    assert RECORD["options"]["steps"] == 3000
+    assert "note" not in RECORD
 
 
 def test_shipped_tokenizer_is_what_training_writes():
