@@ -17,7 +17,7 @@ from scipy.special import xlogy
 
 __all__ = ["CategoricalMoment", "CategoricalPool", "moment_cost", "pool_cost", "relative_entropy_term"]
 
-# The cheap form errs by up to 2e-14 per weight (measured to V = 49,152): relative to a cost above this, a fifth of the tie
+# The cheap form errs by up to 2e-14 per weight (measured to V = 49,152): of a cost above this, a fifth of the tie
 # tolerance.
 ACCURATE_BELOW = 1e-3
 # An entry below this goes to a series (the closed forms have lost two digits here); a block whose entries all lie below

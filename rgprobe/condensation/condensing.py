@@ -40,8 +40,7 @@ def condense(
 
     Args:
         beliefs: Gaussian of batch shape (N,) (or (N, F): a product of F independent beliefs per token), or probability
-        rows (N, V).
-            Rows within 1e-6 of sum 1 are divided by their sum, others refused.
+            rows (N, V), numpy or torch. Rows within 1e-6 of sum 1 are divided by their sum, others refused.
         weights: (N,) positive, scaled to sum 1; None means 1/N, so that losses are nats per token.
         centroid: "moment" or "pool".
         adjacency: "any", or "contiguous": only neighbours in sequence order may merge.
@@ -51,7 +50,7 @@ def condense(
         BadInput: shapes that do not fit.
         OptionError: unknown option, or weights that are not positive numbers.
         NumericalRefusal: beliefs that are none (NaN, negative, unnormalised), naming the row; pools without common
-        support.
+            support.
 
     Source: agglomerative information bottleneck (Slonim & Tishby, NIPS 1999) for categorical moment merging; Goldberger
     & Roweis (NIPS 2004) for Gaussian mixtures; ties as in `rgprobe.condensation.ties`.

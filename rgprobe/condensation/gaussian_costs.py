@@ -105,8 +105,7 @@ class GaussianMoment(_GaussianSlots):
     r"""Moment-matched centroids: mean a mu_a + (1-a) mu_b, covariance a Sigma_a + (1-a) Sigma_b + a(1-a) d d^T.
 
     Here W = w_a + w_b, a = w_a / W, d = mu_a - mu_b. Because m has the mixture's moments, the trace and mean terms of
-    w_a KL(a||m) + w_b KL(b||m) add up to WK/2 - WK/2,
-    and
+    w_a KL(a||m) + w_b KL(b||m) add up to WK/2 - WK/2, and
 
     .. math:: cost = \tfrac12 [W \log\det\Sigma_m - w_a \log\det\Sigma_a - w_b \log\det\Sigma_b].
 

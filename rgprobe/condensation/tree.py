@@ -20,6 +20,7 @@ from rgprobe.gaussian import Gaussian
 __all__ = ["CondensationTree"]
 
 FORMAT = "rgprobe condensation tree"
+OPTIONS = ("weights", "centroid", "adjacency", "n_ties", "labels")
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,10 +30,9 @@ class CondensationTree:
     Nodes 0..N-1 are the tokens; node N + k is the cluster that merge k made.
 
     Attributes:
-        linkage: (N-1, 4) SciPy linkage matrix: two nodes (lower first), height, number of tokens. The height is the
-        information
-            lost *so far*, nats: cumulative, hence monotone although single costs may invert. (0, 4) for N = 1, which
-            SciPy's own functions refuse.
+        linkage: (N-1, 4) SciPy linkage matrix: two nodes (lower first), height, number of tokens. The height is
+            the information lost *so far*, nats: cumulative, hence monotone although single costs may invert. (0, 4) for
+            N = 1, which SciPy's own functions refuse.
         merge_costs: (N-1,) cost of each merge by itself, nats.
         weights: (N,) token weights, sum 1.
         centroid: "moment" or "pool".
@@ -232,17 +232,23 @@ class CondensationTree:
     @classmethod
     def from_json(cls, text: str) -> CondensationTree:
         """The tree that `to_json` wrote; beliefs are not part of it."""
-        record: dict[str, Any] = json.loads(text)
+        try:
+            record: Any = json.loads(text)
+        except json.JSONDecodeError as error:
+            raise _no_tree(text) from error
         if not isinstance(record, dict) or record.get("format") != FORMAT or record.get("version") != 1:
-            raise BadInput(
-                "tree JSON",
-                expected=f"{FORMAT}, version 1",
-                received=text[:40],
-                remedy="pass what tree.to_json() wrote",
-            )
-        options = {name: record[name] for name in ("weights", "centroid", "adjacency", "n_ties", "labels")}
+            raise _no_tree(text)
+        if not {"parents", "merge_costs", *OPTIONS} <= record.keys():
+            raise _no_tree(text)
+        options = {name: record[name] for name in OPTIONS}
         return cls.from_parents(record["parents"], record["merge_costs"], **options)
 
     def to_newick(self) -> str:
         """Newick text; branch lengths are differences of cumulative loss (nats), labels are quoted and escaped."""
         return newick(self.linkage, self.labels)
+
+
+def _no_tree(text: str) -> BadInput:
+    return BadInput(
+        "tree JSON", expected=f"{FORMAT}, version 1", received=repr(text[:40]), remedy="pass what tree.to_json() wrote"
+    )

@@ -20,7 +20,8 @@ def sample(
     A node of level k (root 0) with mean mu has children mu +- l_(k+1) u, u a random unit vector of its own, with branch
     lengths l_k = ratio^(k - depth), so that the last branches have length 1. A leaf is N(mu + noise * z, spread^2 S), z
     standard normal per coordinate over sqrt(dim), S a random covariance with eigenvalues within a factor 2 of each
-    other.
+    other. In 8 or more dimensions greedy condensation finds every planted clade up to noise 0.1, with either centroid;
+    in 2 dimensions cousins overlap and it does not.
 
     Args:
         depth: levels of splits, at least 1.

@@ -171,9 +171,13 @@ def test_arrays_that_are_no_tree_are_refused(parents, costs):
         CondensationTree.from_parents(parents, costs)
 
 
-def test_other_json_is_refused():
+@pytest.mark.parametrize("drop", ["", "format", "parents", "weights", "everything"])
+def test_other_json_is_refused(drop):
+    record = json.loads(condense(categorical(3)).to_json())
+    record.pop(drop, None)
+    text = {"": "{torn", "everything": "[]"}.get(drop, json.dumps(record))
     with pytest.raises(BadInput, match="tree JSON"):
-        CondensationTree.from_json(json.dumps({"format": "something else"}))
+        CondensationTree.from_json(text)
 
 
 def test_labels_must_fit():
