@@ -19,6 +19,7 @@ from rgprobe.nulls import (
 
 __all__ = ["NullMeasurements", "assemble_node"]
 
+ORDER = ("draw", "prompt", "quantity", "sink", "block", "state", "transition", "head")
 FIELDS = ("null", "null_low", "null_high", "difference", "low", "high", "p_value")
 
 
@@ -75,14 +76,13 @@ def _calibrated(
 def _stack(diagnostic: Diagnostic, values: xr.Dataset) -> xr.DataArray:
     """(prompt, quantity, ...) with quantities in the declared order; absent ones are NaN."""
     names = [quantity.name for quantity in diagnostic.quantities]
-    template = xr.full_like(next(iter(values.data_vars.values())), np.nan)
-    arrays = [values[name] if name in values else template for name in names]
-    stacked = xr.concat(
-        arrays, xr.DataArray(names, dims="quantity", name="quantity"), coords="minimal", compat="override"
-    )
-    order = [dim for dim in ("draw", "prompt", "quantity", "sink", "block", "state", "transition", "head")
-             if dim in stacked.dims]  # fmt: skip
-    return stacked.transpose(*order)
+    first = next(iter(values.data_vars.values()))
+    dims = [dim for dim in ORDER if dim in first.dims]
+    arrays = [values[name].transpose(*dims).values if name in values else np.full_like(first, np.nan) for name in names]
+    axis = dims.index("prompt") + 1
+    dims.insert(axis, "quantity")
+    coords = {"quantity": names, **({"sink": first["sink"].values} if "sink" in first.coords else {})}
+    return xr.DataArray(np.stack(arrays, axis), dims=dims, coords=coords)
 
 
 def _drawn(
@@ -95,7 +95,9 @@ def _drawn(
         ("shuffled_tokens", nulls.shuffled_tokens, False),
     ):
         if draws:
-            found[name] = xr.concat([_stack(diagnostic, draw.values) for draw in draws], "draw"), by_seed
+            stacked = [_stack(diagnostic, draw.values) for draw in draws]
+            array = np.stack([one.values for one in stacked])
+            found[name] = xr.DataArray(array, dims=("draw", *stacked[0].dims), coords=stacked[0].coords), by_seed
     for name, values in measured.internal_nulls.items():
         found[name] = _stack(diagnostic, values), False
     return found
@@ -155,14 +157,22 @@ def _verdicts(
 
 def _slope(values: xr.DataArray, depth: str) -> xr.DataArray:
     """Least-squares slope of the head mean against relative depth, 0 at the input end and 1 at the output end."""
-    if "head" in values.dims:
-        count = values.notnull().sum("head")
-        values = values.sum("head") / count.where(count > 0)
-    x = np.linspace(0, 1, values.sizes[depth]) if values.sizes[depth] > 1 else np.zeros(1)
-    x = xr.DataArray(x, dims=depth).where(values.notnull())
-    x = x - x.mean(depth)
-    spread = (x**2).sum(depth)
-    return (x * values).sum(depth) / spread.where(spread > 0)
+    y = values.values
+    dims = list(values.dims)
+    if "head" in dims:
+        axis = dims.index("head")
+        count = np.isfinite(y).sum(axis)
+        y = np.where(count > 0, np.nansum(y, axis) / count.clip(1), np.nan)
+        dims.remove("head")
+    y = np.moveaxis(y, dims.index(depth), -1)
+    dims.remove(depth)
+    here = np.isfinite(y)
+    x = np.where(here, np.linspace(0, 1, y.shape[-1]), 0)
+    count = here.sum(-1, keepdims=True).clip(1)
+    x = np.where(here, x - x.sum(-1, keepdims=True) / count, 0)
+    spread = (x**2).sum(-1)
+    slope = np.where(spread > 0, (x * np.where(here, y, 0)).sum(-1) / np.where(spread > 0, spread, 1), np.nan)
+    return xr.DataArray(slope, dims=dims, coords={k: c for k, c in values.coords.items() if set(c.dims) <= set(dims)})
 
 
 def _described(node: xr.Dataset, diagnostic: Diagnostic, drawn: dict[str, tuple[xr.DataArray, bool]]) -> xr.Dataset:

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import xarray as xr
+from threadpoolctl import threadpool_limits
 
 from rgprobe.assembly import NullMeasurements, assemble_node
 from rgprobe.condensation import CondensationTree
@@ -141,6 +142,8 @@ def open_flow(path: str | Path) -> RGFlow:
     return RGFlow(data)
 
 
+# numpy's matrices are small here: more BLAS threads would only wait for each other
+@threadpool_limits.wrap(limits=1, user_api="blas")
 def run(
     model: Any,
     prompts: Any,

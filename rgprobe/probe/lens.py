@@ -6,7 +6,9 @@ time, beside those of the state before it and of the output end.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import chain
 
 import torch
 from jaxtyping import Float, Int
@@ -26,6 +28,8 @@ LENS_QUANTITIES = (
     "answer_log_probability",
     "answer_rank",
 )
+
+ROWS_PER_READOUT = 128
 
 
 @dataclass(frozen=True)
@@ -70,26 +74,37 @@ def reduce_lens(
     Raises:
         NumericalRefusal: the model's readout is of unknown form.
     """
-    output = _predict(probe, states[-1])
+    predictions = _predictions(probe, states)
+    output = next(predictions)
     before: _Prediction | None = None
     rows: list[dict[str, Tensor]] = []
     log_probabilities, classes = [], []
-    for index, state in enumerate(states):
-        now = output if index == len(states) - 1 else _predict(probe, state)
+    for now in chain(predictions, [output]):
         if before is not None:
             rows[-1]["kl_to_next"] = _kl(before, now)
         rows.append(_reduce(now, output, answers.to(now.p.device)))
-        kept = categorical.top_classes(now.log_p, min(basis, now.log_p.shape[-1]))
-        log_probabilities.append(categorical.coarse_grain(now.log_p, kept))
+        kept = now.p.mean(0).topk(min(basis, now.p.shape[-1])).indices.sort().values
+        log_probabilities.append(_reduced(now, kept))
         classes.append(_with_rest(kept, log_probabilities[-1].shape[-1]))
         before = now
     quantities = torch.stack([torch.stack([row[name] for row in rows]) for name in LENS_QUANTITIES])
     return LensReduction(quantities.cpu(), torch.stack(log_probabilities).cpu(), torch.stack(classes).cpu())
 
 
-def _predict(probe: Probe, states: Tensor) -> _Prediction:
-    logits = probe.readout(states).double()
-    log_p = logits.log_softmax(-1)
+def _predictions(probe: Probe, states: Tensor) -> Iterator[_Prediction]:
+    """The prediction of the output end, then of the other states from the input end on.
+
+    Several states share one unembedding: thirty-two rows alone do not keep a core busy with a large vocabulary.
+    """
+    yield _predict(probe.readout(states[-1]))
+    together = max(1, ROWS_PER_READOUT // states.shape[1])
+    for group in states[:-1].split(together):
+        for logits in probe.readout(group.flatten(0, 1)).unflatten(0, group.shape[:2]):
+            yield _predict(logits)
+
+
+def _predict(logits: Tensor) -> _Prediction:
+    log_p = logits.log_softmax(-1, dtype=torch.float64)
     p = log_p.exp()
     return _Prediction(logits, log_p, p, -torch.linalg.vecdot(p, log_p))
 
@@ -98,13 +113,14 @@ def _reduce(now: _Prediction, output: _Prediction, answers: Tensor) -> dict[str,
     known = answers >= 0
     answer_logit = now.logits.gather(-1, answers.clamp_min(0)[:, None])
     nothing = torch.full_like(now.entropy, torch.nan)
-    mean, square = now.logits.mean(-1), torch.linalg.vecdot(now.logits, now.logits) / now.logits.shape[-1]
+    logits = now.logits.to(torch.promote_types(now.logits.dtype, torch.float32))
+    centred = logits - logits.mean(-1, keepdim=True)
     return {
         "entropy": now.entropy,
         "kl_to_output": _kl(output, now),
         "kl_to_next": nothing,
         "purity": torch.linalg.vecdot(now.p, now.p),
-        "logit_deviation": (square - mean.square()).clamp_min(0).sqrt(),
+        "logit_deviation": (torch.linalg.vecdot(centred, centred) / logits.shape[-1]).sqrt().double(),
         "answer_log_probability": torch.where(
             known, now.log_p.gather(-1, answers.clamp_min(0)[:, None])[:, 0], nothing
         ),
@@ -121,6 +137,14 @@ def _kl(a: _Prediction, b: _Prediction) -> Tensor:
     if bool(close.any()):
         divergence[close] = categorical.kl(a.log_p[close], b.log_p[close])
     return divergence
+
+
+def _reduced(now: _Prediction, kept: Tensor) -> Tensor:
+    """`categorical.coarse_grain`, without taking the exponential again."""
+    rest = now.p.index_fill(-1, kept, 0).sum(-1, keepdim=True)
+    if bool((rest == 0).any()):
+        return categorical.coarse_grain(now.log_p, kept)
+    return torch.cat([now.log_p[:, kept], rest.log()], -1)
 
 
 def _with_rest(kept: Tensor, width: int) -> Tensor:

@@ -80,11 +80,11 @@ def _averages(beta: float, n: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 @lru_cache(maxsize=256)
 def _laplace(beta: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """u grid, 1 - phi(e^u) and dphi/dbeta at e^u."""
-    x = np.linspace(-9.0, 9.0, 120 + int(30 * beta))
+    x = np.linspace(-9.0, 9.0, 80 + int(16 * beta))
     weight = np.exp(-x * x / 2)
     weight /= weight.sum()
     # wide enough for ln Z between its smallest and largest conceivable values
-    u = np.linspace(-9.0 * beta - 25.0, 9.0 * beta + 4.0, 300 + int(40 * beta))
+    u = np.linspace(-9.0 * beta - 25.0, 9.0 * beta + 4.0, 120 + int(25 * beta))
     exponent = np.exp(np.minimum(u[:, None] + beta * x, 50.0))
     missing = np.minimum(-np.expm1(-exponent) @ weight, 1 - 1e-16)
     slope = -(exponent * np.exp(-exponent)) @ (weight * x)
