@@ -36,8 +36,12 @@ def assemble_node(diagnostic: Diagnostic, measured: Measurement, nulls: NullMeas
 
     Returns:
         value, value_low, value_high, per_prompt, verdict; with nulls also null, null_low, null_high, difference, low, high,
-        p_value, significant over a `null_model` dimension; the same names with `trend_` for the slope of the head mean
-        against relative depth; and the details of the measurement.
+        p_value, significant, verdict_by_null over a `null_model` dimension; the same names with `trend_` for the slope of
+        the head mean against relative depth; and the details of the measurement.
+
+        Each null asks its own question: the random initialisation, whether training made it; shuffled tokens, whether the
+        order of the words does; another prompt's partition, whether the content does. `verdict` is the one against the
+        random initialisation, without which nothing beats its null.
     """
     measured, nulls = _calibrated(diagnostic, measured, nulls)
     per_prompt = _stack(diagnostic, measured.values)
@@ -124,11 +128,13 @@ def _compared(
         node = node.assign_coords(null_model=list(drawn))
         for name in FIELDS:
             node[name] = (("null_model", *dims), np.stack([getattr(c, name) for c in comparisons]))
-        significant = np.stack([_significant(comparison) for comparison in comparisons])
-        node["significant"] = (("null_model", *dims), significant.astype(np.int8))
-        verdict = _verdicts(mean, comparisons, significant, list(drawn))
-    else:
-        verdict = np.where(np.isfinite(mean), "descriptive", "")
+        significant = [_significant(comparison) for comparison in comparisons]
+        node["significant"] = (("null_model", *dims), np.stack(significant).astype(np.int8))
+        words = [_verdicts(mean, c, beaten) for c, beaten in zip(comparisons, significant, strict=True)]
+        node["verdict_by_null"] = (("null_model", *dims), np.stack(words).astype(object))
+    verdict = np.where(np.isfinite(mean), "descriptive", "")
+    if "random_init" in drawn:
+        verdict = words[list(drawn).index("random_init")]
     node["verdict"] = (dims, verdict.astype(object))
     return node.rename({name: f"{prefix}{name}" for name in node.data_vars}) if prefix else node
 
@@ -141,17 +147,10 @@ def _significant(comparison: Comparison) -> np.ndarray:
     return np.stack([benjamini_hochberg(family) for family in p])
 
 
-def _verdicts(
-    value: np.ndarray, comparisons: Sequence[Comparison], significant: np.ndarray, names: list[str]
-) -> np.ndarray:
-    """ "beats null" needs every applicable null beaten, and the random initialisation among them, on sufficient data."""
-    applies = np.stack([np.isfinite(c.p_value) for c in comparisons])
-    beaten = np.all(~applies | significant, axis=0)
-    sufficient = np.zeros(value.shape, dtype=bool)
-    if "random_init" in names:
-        index = names.index("random_init")
-        sufficient = applies[index] & comparisons[index].sufficient
-    words = np.where(sufficient, np.where(beaten, "beats null", "within null"), "descriptive")
+def _verdicts(value: np.ndarray, comparison: Comparison, significant: np.ndarray) -> np.ndarray:
+    """Words per entry: "beats null" or "within null" on sufficient data, else "descriptive"; "" where undefined."""
+    judged = np.where(significant, "beats null", "within null")
+    words = np.where(np.isfinite(comparison.p_value) & comparison.sufficient, judged, "descriptive")
     return np.where(np.isfinite(value), words, "")
 
 

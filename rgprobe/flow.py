@@ -103,7 +103,7 @@ class RGFlow:
         """One diagnostic as a tidy table: a row per quantity, null model, sink policy, depth and head."""
         node = self._node(name)
         columns = ["value", "value_low", "value_high", "null", "null_low", "null_high", "difference", "low", "high",
-                   "p_value", "significant", "verdict"]  # fmt: skip
+                   "p_value", "significant", "verdict_by_null", "verdict"]  # fmt: skip
         return node[[column for column in columns if column in node]].to_dataframe().reset_index()
 
     def summary(self) -> pd.DataFrame:
@@ -257,9 +257,11 @@ def _summary_rows(name: str, node: xr.Dataset) -> Iterator[dict[str, Any]]:
                 "n_beat_null": int((verdicts == "beats null").sum()),
                 "n_within_null": int((verdicts == "within null").sum()),
             }
-            if "null_model" in entry.dims and "random_init" in entry["null_model"]:
-                against = entry.sel(null_model="random_init")
-                row |= {key: float(against[f"trend_{key}"]) for key in ("null", "difference", "low", "high")}
+            for model in entry["null_model"].values if "null_model" in entry.dims else ():
+                against = entry.sel(null_model=model)
+                row[f"trend_vs_{model}"] = str(against["trend_verdict_by_null"].values)
+                if model == "random_init":
+                    row |= {key: float(against[f"trend_{key}"]) for key in ("null", "difference", "low", "high")}
             yield row
 
 
