@@ -1,0 +1,116 @@
+"""A section for each diagnostic: its figures, how to read them, what is assumed, when it is undefined."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import plotly.graph_objects as go
+import xarray as xr
+
+from rgprobe.flow import RGFlow
+from rgprobe.plots import elimination, flow_over_depth, head_map
+from rgprobe.plots.arrays import items, node, quantity_label, unit_label
+from rgprobe.report.embedding import escaped
+from rgprobe.report.verdicts import verdict_counts
+
+__all__ = ["Figures", "ordered", "section"]
+
+Figures = dict[str, go.Figure]
+# The parts that tell the story; the others follow in the order in which the flow holds them.
+FIRST = ("elimination", "temperature", "condensation", "consensus")
+# A reduced temperature has a neutral value.
+MIDPOINTS = {("temperature", "theta"): 1.0}
+
+
+def ordered(flows: Mapping[str, RGFlow]) -> list[str]:
+    """Diagnostics that any of the flows holds."""
+    held = list(dict.fromkeys(name for flow in flows.values() for name in flow.diagnostics))
+    return [name for name in FIRST if name in held] + [name for name in held if name not in FIRST]
+
+
+def section(flows: Mapping[str, RGFlow], diagnostic: str, figures: Figures) -> str:
+    """HTML of one diagnostic; its figures are added to ``figures`` under the keys that the HTML names."""
+    holding = {name: flow for name, flow in flows.items() if diagnostic in flow.diagnostics}
+    arrays = node(next(iter(holding.values())), diagnostic)
+    attrs = arrays.attrs
+    panels = "".join(
+        _panels(holding, diagnostic, str(q), arrays.sel(quantity=q), figures) for q in arrays["quantity"].values
+    )
+    lead = ""
+    if diagnostic == "elimination":
+        figures[diagnostic] = elimination(holding)
+        lead = _figure(
+            diagnostic, "Divergence from the final prediction, and entropy of the prediction, over depth", wide=True
+        )
+    return (
+        f"<section id='{escaped(diagnostic)}'><h2>{escaped(attrs.get('title', diagnostic))}"
+        f"<span class='catalogue'>{escaped(attrs.get('catalogue', ''))}</span></h2>"
+        f"<p>{escaped(attrs.get('reading', ''), longest=2000)}</p>{VIEWS.get(diagnostic, '')}{lead}"
+        f"<div class='grid'>{panels}</div><dl class='fine'>{_fine_print(arrays)}</dl></section>"
+    )
+
+
+def _panels(flows: Mapping[str, RGFlow], diagnostic: str, quantity: str, arrays: xr.Dataset, figures: Figures) -> str:
+    drawn = {name: flow for name, flow in flows.items() if quantity in items(node(flow, diagnostic), "quantity")}
+    key = f"{diagnostic}/{quantity}"
+    title = f"<b>{escaped(quantity_label(quantity))}</b> ({escaped(unit_label(arrays))})"
+    caption = f"{title} {escaped(arrays['meaning'].item())}. " if "meaning" in arrays.coords else f"{title}. "
+    if diagnostic == "elimination" and quantity in ("kl_to_output", "entropy"):
+        return ""  # in the figure that leads the section
+    figures[key] = flow_over_depth(drawn, diagnostic, quantity)
+    panels = _figure(key, caption + _counts(arrays))
+    if "head" in arrays["value"].dims:
+        figures[f"{key}/heads"] = head_map(drawn, diagnostic, quantity, midpoint=MIDPOINTS.get((diagnostic, quantity)))
+        panels += _figure(f"{key}/heads", f"{title}, head by block. White rings mark heads that beat every null.")
+    return panels
+
+
+def _figure(key: str, caption: str, *, wide: bool = False) -> str:
+    kind = " class='wide'" if wide else ""
+    return f"<figure{kind}><div class='plot' data-figure='{escaped(key)}'></div><figcaption>{caption}</figcaption></figure>"
+
+
+def _counts(arrays: xr.Dataset) -> str:
+    counts = verdict_counts(arrays)
+    tested = counts["beats null"] + counts["within null"]
+    return f"{counts['beats null']:,} of {tested:,} tested values beat the null." if tested else ""
+
+
+def _fine_print(arrays: xr.Dataset) -> str:
+    nulls = ", ".join(quantity_label(null) for null in items(arrays, "null_model")) if "null" in arrays else "not run"
+    entries = {
+        "Assumption": arrays.attrs.get("assumption", ""),
+        "Null": nulls,
+        "Undefined where": arrays.attrs.get("undefined", ""),
+    }
+    return "".join(f"<dt>{term}</dt><dd>{escaped(text, longest=2000)}</dd>" for term, text in entries.items() if text)
+
+
+def _controls(view: str) -> str:
+    return (
+        f"<div class='controls'><label data-role='source-label'>model<select data-role='source' id='{view}-source'></select></label>"
+        f"<label>prompt<select data-role='prompt' id='{view}-prompt'></select></label>"
+        f"<label>layer <output data-role='state-text'></output>"
+        f"<input type='range' data-role='state' id='{view}-state' min='0' max='0' step='1'></label>"
+    )
+
+
+VIEWS = {
+    "condensation": (
+        f"<div class='view' data-view='tree'>{_controls('tree')}"
+        "<label>clusters <output data-role='cut-text'></output>"
+        "<input type='range' data-role='cut' id='tree-cut' min='1' max='1' step='1'></label></div>"
+        "<p class='hint'>The prompt, its tokens coloured by the cluster that they have condensed into; grey tokens were not "
+        "recorded, and tokens without a number stand alone.</p>"
+        "<div class='running' data-role='running' role='region' aria-label='prompt text, coloured by cluster'></div>"
+        "<div class='treebox' data-role='treebox' role='region' aria-label='condensation tree'></div>"
+        "<p class='hint' data-role='detail' aria-live='polite'></p>"
+        "<p class='hint'>Click a node, or focus it and press Enter, to fold and unfold it. <span data-role='shown'></span></p></div>"
+    ),
+    "consensus": (
+        f"<div class='view' data-view='consensus'>{_controls('consensus')}</div>"
+        "<div class='plot matrix' data-role='matrix'></div>"
+        "<p class='hint'>Jeffreys divergence between the beliefs of each pair of recorded tokens: dark pairs agree. The colour "
+        "scale is common to all layers of a prompt. <span data-role='shown'></span></p></div>"
+    ),
+}  # fmt: skip

@@ -1,0 +1,119 @@
+"""What each trend over depth amounts to, and how strong a claim the run can carry."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+
+import numpy as np
+import xarray as xr
+
+from rgprobe.nulls import MINIMUM_PROMPTS, MINIMUM_SEEDS
+from rgprobe.flow import RGFlow
+from rgprobe.plots.arrays import items, node, policy_sink, unit_label
+
+__all__ = ["LEVELS", "Against", "Standing", "Trend", "standing", "trends", "verdict_counts"]
+
+LEVELS = ("identity", "descriptive", "beats null", "causal")
+WORDS = ("identity", "descriptive", "within null", "beats null")
+
+
+@dataclass(frozen=True)
+class Against:
+    """A trend's difference from one null, with its 95% interval (NaN where undefined)."""
+
+    null: str
+    difference: float
+    low: float
+    high: float
+    p_value: float
+
+    @property
+    def clear(self) -> float:
+        """Distance of the difference from zero in half-widths of its interval; above 1 the interval excludes zero."""
+        half_width = (self.high - self.low) / 2
+        return abs(self.difference) / half_width if half_width > 0 else 0.0
+
+
+@dataclass(frozen=True)
+class Trend:
+    """Slope of one quantity against relative depth, that is, its fitted change from input end to output end."""
+
+    diagnostic: str
+    title: str
+    quantity: str
+    meaning: str
+    units: str
+    slope: float
+    verdict: str
+    against: tuple[Against, ...]
+    cells: Counter[str]
+
+
+@dataclass(frozen=True)
+class Standing:
+    """What the size of a run allows: prompts, tokens, random initialisations, token-shuffled copies."""
+
+    prompts: int
+    tokens: int
+    seeds: int
+    shuffles: int
+
+    @property
+    def compared(self) -> bool:
+        """Whether there was a random initialisation to compare with."""
+        return self.seeds > 0
+
+    @property
+    def sufficient(self) -> bool:
+        """Whether "beats null" may be said at all."""
+        return self.prompts >= MINIMUM_PROMPTS and self.seeds >= MINIMUM_SEEDS
+
+
+def standing(flow: RGFlow) -> Standing:
+    """Size of the run and of its nulls."""
+    nulls = flow.provenance["nulls"]
+    tokens = sum(len(row) for row in flow.tokens)
+    return Standing(len(flow.prompts), tokens, len(nulls["random_init_seeds"]), len(nulls["shuffle_seeds"]))
+
+
+def trends(flow: RGFlow) -> list[Trend]:
+    """The trend of each quantity of each diagnostic at the run's sink policy."""
+    found = []
+    for diagnostic in flow.diagnostics:
+        arrays = node(flow, diagnostic)
+        sink = policy_sink(arrays)
+        here = arrays if sink is None else arrays.sel(sink=sink)
+        found += [_trend(diagnostic, here.sel(quantity=q), str(q)) for q in here["quantity"].values]
+    return found
+
+
+def _trend(diagnostic: str, arrays: xr.Dataset, quantity: str) -> Trend:
+    against = []
+    for null in items(arrays, "null_model") if "trend_difference" in arrays else []:
+        each = arrays.sel(null_model=null)
+        numbers = [float(each[f"trend_{part}"]) for part in ("difference", "low", "high", "p_value")]
+        if np.isfinite(numbers[0]):
+            against.append(Against(null, *numbers))
+    return Trend(
+        diagnostic=diagnostic,
+        title=str(arrays.attrs.get("title", diagnostic)),
+        quantity=quantity,
+        meaning=str(arrays["meaning"].item()) if "meaning" in arrays.coords else "",
+        units=unit_label(arrays),
+        slope=float(arrays["trend"]) if "trend" in arrays else float("nan"),
+        verdict=_overall(arrays["trend_verdict"].values) if "trend_verdict" in arrays else "descriptive",
+        against=tuple(against),
+        cells=verdict_counts(arrays),
+    )
+
+
+def _overall(verdicts: np.ndarray) -> str:
+    """The weakest word where each null has its own."""
+    words = {str(word) for word in np.atleast_1d(verdicts)}
+    return next((word for word in WORDS if word in words), "descriptive")
+
+
+def verdict_counts(arrays: xr.Dataset) -> Counter[str]:
+    """How many layers, or layers and heads, got each verdict."""
+    return Counter(str(word) for word in arrays["verdict"].values.ravel() if word)
