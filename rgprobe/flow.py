@@ -86,7 +86,7 @@ class RGFlow:
 
     def recorded_tokens(self, prompt: int) -> tuple[str, ...]:
         """Texts of the tokens whose beliefs were recorded."""
-        row = self.data["prompts"]["positions"].values[prompt]
+        row = self.data["prompts"].to_dataset()["positions"].values[prompt]
         return tuple(self.tokens[prompt][index] for index in row[row >= 0])
 
     def tree(self, prompt: int, depth: int) -> CondensationTree:

@@ -10,21 +10,20 @@ from typing import Any
 import numpy as np
 import torch
 import xarray as xr
-from torch import Tensor
 
 from rgprobe.errors import OptionError
 from rgprobe.gaussian import Gaussian
-from rgprobe.probe.attention import RIDGE, SINK_POLICIES, AttentionCollector
-from rgprobe.probe.lens import LENS_QUANTITIES, reduce_lens
+from rgprobe.probe.attention import RIDGE, SINK_POLICIES
+from rgprobe.probe.lens import LENS_QUANTITIES
 from rgprobe.probe.loading import load
 from rgprobe.probe.model import Probe
 from rgprobe.probe.moments import RowMoments
+from rgprobe.probe.prompt_trace import COLLECTIONS, PromptTrace, trace_prompt
 from rgprobe.probe.prompts import EncodedPrompt
-from rgprobe.probe.states import GEOMETRY, StateCollector
+from rgprobe.probe.states import GEOMETRY
 
 __all__ = ["ASSUMPTIONS", "COLLECTIONS", "BeliefTrace", "trace"]
 
-COLLECTIONS = ("attention", "states", "beliefs")
 ASSUMPTIONS = {
     "lens": "a token's belief is softmax(readout(state)): it measures predictions, not states",
     "thermal": f"an attention row is a Boltzmann ensemble over values; ridge {RIDGE:g} of the head's mean value variance",
@@ -35,7 +34,8 @@ ASSUMPTIONS = {
 class BeliefTrace:
     """What one model made of some prompts: token beliefs, attention moments and state geometry, with provenance.
 
-    Ragged prompts share one array: `token_mask` says which entries exist, absent ones are NaN.
+    Ragged prompts share one array: `token_mask` says which entries exist, absent ones are NaN. What was not collected is
+    empty.
 
     Attributes:
         belief: the estimator, a key of `ASSUMPTIONS`.
@@ -44,11 +44,11 @@ class BeliefTrace:
         token_ids: (prompt, token), -1 where absent.
         token_mask: (prompt, token), True where a token exists.
         positions: (prompt, position) indices of the recorded tokens, -1 where absent.
-        attention: row moments, dims (sink, prompt, block, head, token), or None.
-        graph: head-averaged attention among recorded tokens, (prompt, block, position, source), or None.
-        geometry: collapse of tokens, dims (sink, prompt, state), or None.
-        states: residual states of the recorded tokens, (prompt, state, position, width), or None.
-        lens: predictions at the recorded tokens, dims (prompt, state, position), or None.
+        attention: row moments, dims (sink, prompt, block, head, token).
+        graph: head-averaged attention among recorded tokens, (prompt, block, position, source).
+        geometry: collapse of tokens, dims (sink, prompt, state).
+        states: residual states of the recorded tokens, (prompt, state, position, width).
+        lens: predictions at the recorded tokens, dims (prompt, state, position).
         log_probabilities: lens beliefs per prompt, (state, position, class), float64; the last class is the rest.
         classes: vocabulary ids of those classes per prompt, (state, class), -1 for the rest.
         gaussians: thermal beliefs per prompt: one Gaussian per block with batch shape (position, head).
@@ -63,11 +63,11 @@ class BeliefTrace:
     token_ids: np.ndarray
     token_mask: np.ndarray
     positions: np.ndarray
-    attention: xr.Dataset | None
-    graph: xr.DataArray | None
-    geometry: xr.Dataset | None
-    states: xr.DataArray | None
-    lens: xr.Dataset | None
+    attention: xr.Dataset
+    graph: xr.DataArray
+    geometry: xr.Dataset
+    states: xr.DataArray
+    lens: xr.Dataset
     log_probabilities: tuple[np.ndarray, ...]
     classes: tuple[np.ndarray, ...]
     gaussians: tuple[tuple[Gaussian, ...], ...]
@@ -88,8 +88,7 @@ class BeliefTrace:
     @property
     def n_depths(self) -> int:
         """Length of `depth_dim`."""
-        rows: Sequence[Any] = self.gaussians[0] if self.belief == "thermal" else self.log_probabilities[0]
-        return len(rows)
+        return len(self.gaussians[0] if self.belief == "thermal" else self.log_probabilities[0])
 
     def recorded(self, prompt: int) -> np.ndarray:
         """Token indices of the recorded tokens of a prompt."""
@@ -121,6 +120,7 @@ def trace(
     truncate: bool = False,
     attention_mask: Any = None,
     basis: int = 1024,
+    answers: Sequence[str | Sequence[str]] | None = None,
     collect: Sequence[str] = COLLECTIONS,
     on_prompt: Callable[[int], None] | None = None,
 ) -> BeliefTrace:
@@ -141,6 +141,9 @@ def trace(
         attention_mask: for a padded (B, N) batch of ids.
         basis: classes kept apart in the reduced basis of lens beliefs; divergences there are lower bounds, exact when
             the vocabulary fits.
+        answers: per prompt, a text or several: the rank and probability of the first one's first token, and the total
+            probability of all their first tokens, are followed at the prompt's last token. Texts are tokenised as they are
+            given, a leading space included. By default the prompt's own next token is followed, at every recorded token.
         collect: which of "attention", "states", "beliefs" to collect; the rest costs nothing.
         on_prompt: called with the number of prompts done.
 
@@ -161,68 +164,18 @@ def trace(
     probe = load(model)
     encoded = probe.encode(prompts, bos=bos, truncate=truncate, attention_mask=attention_mask)
     recorded = [_recorded_positions(len(prompt), positions, sink) for prompt in encoded]
+    wanted = _answer_ids(probe, answers, len(encoded))
     parts = []
     for index, (prompt, chosen) in enumerate(zip(encoded, recorded, strict=True)):
-        parts.append(_trace_prompt(probe, prompt, chosen, belief=belief, sink=sink, basis=basis, collect=collect))
+        at, follow = torch.from_numpy(chosen), wanted[index]
+        parts.append(
+            trace_prompt(probe, prompt, at, belief=belief, sink=sink, basis=basis, collect=collect, answers=follow)
+        )
         if on_prompt is not None:
             on_prompt(index + 1)
     options = {"belief": belief, "positions": positions if isinstance(positions, int) else list(positions), "sink": sink,
-               "bos": bos, "truncate": truncate, "basis": basis, "collect": list(collect)}  # fmt: skip
+               "bos": bos, "truncate": truncate, "basis": basis, "collect": list(collect), "answers": answers}  # fmt: skip
     return _assemble(probe, encoded, recorded, parts, options)
-
-
-@dataclass(frozen=True)
-class _PromptTrace:
-    attention: np.ndarray | None  # (sink, moment, block, head, token)
-    graph: np.ndarray | None  # (block, position, position)
-    geometry: np.ndarray | None  # (sink, quantity, state)
-    states: np.ndarray | None  # (state, position, width)
-    lens: np.ndarray | None  # (quantity, state, position)
-    log_probabilities: np.ndarray | None
-    classes: np.ndarray | None
-    gaussians: tuple[Gaussian, ...] | None
-
-
-def _trace_prompt(
-    probe: Probe,
-    prompt: EncodedPrompt,
-    chosen: np.ndarray,
-    *,
-    belief: str,
-    sink: str,
-    basis: int,
-    collect: Sequence[str],
-) -> _PromptTrace:
-    index = torch.from_numpy(chosen)
-    thermal = belief == "thermal" and "beliefs" in collect
-    lens = belief == "lens" and "beliefs" in collect
-    attention = AttentionCollector(probe, index, sink=sink, thermal=thermal)
-    states = StateCollector(probe, index, geometry="states" in collect)
-    hooks = [*(attention.hooks() if "attention" in collect or thermal else []),
-             *(states.hooks() if "states" in collect or lens else [])]  # fmt: skip
-    probe.stream(prompt.ids, hooks)
-    reduction = None
-    if lens:
-        answers = torch.full((len(chosen),), -1)
-        ahead = index + 1 < len(prompt)
-        if probe.causal:
-            answers[ahead] = prompt.ids[index[ahead] + 1]
-        reduction = reduce_lens(probe, torch.stack(states.recorded), answers, basis=basis)
-    return _PromptTrace(
-        attention=_stack_moments(attention) if "attention" in collect else None,
-        graph=torch.stack(attention.graph).double().cpu().numpy() if "attention" in collect else None,
-        geometry=_stack_geometry(states) if "states" in collect else None,
-        states=torch.stack(states.recorded).float().cpu().numpy() if "states" in collect else None,
-        lens=reduction.quantities.numpy() if reduction is not None else None,
-        log_probabilities=reduction.log_probabilities.numpy() if reduction is not None else None,
-        classes=reduction.classes.numpy() if reduction is not None else None,
-        gaussians=tuple(
-            Gaussian.from_covariance(t.mean.transpose(0, 1).double().cpu(), t.covariance.transpose(0, 1).double().cpu())
-            for t in attention.thermal
-        )
-        if thermal
-        else None,
-    )
 
 
 def _recorded_positions(length: int, positions: int | Sequence[int], sink: str) -> np.ndarray:
@@ -239,23 +192,22 @@ def _recorded_positions(length: int, positions: int | Sequence[int], sink: str) 
     return np.unique(np.linspace(first, length - 1, min(positions, length - first)).round().astype(np.int64))
 
 
-def _stack_moments(collector: AttentionCollector) -> np.ndarray:
-    def stack(rows: list[RowMoments]) -> Tensor:
-        return torch.stack([torch.stack(list(row.as_dict().values())) for row in rows], 1)
-
-    return torch.stack([stack(collector.excluded), stack(collector.included)]).cpu().numpy()
-
-
-def _stack_geometry(collector: StateCollector) -> np.ndarray:
-    both = [torch.stack(collector.excluded, -1), torch.stack(collector.included, -1)]
-    return torch.stack(both).double().cpu().numpy()
+def _answer_ids(probe: Probe, answers: Sequence[str | Sequence[str]] | None, count: int) -> list[tuple[int, ...]]:
+    """First token ids of the answers of each prompt."""
+    if answers is None:
+        return [()] * count
+    if len(answers) != count:
+        raise OptionError("answers", expected=f"one entry for each of {count} prompts", received=str(len(answers)),
+                          remedy="give a text, or a list of texts, per prompt")  # fmt: skip
+    texts = [[answer] if isinstance(answer, str) else list(answer) for answer in answers]
+    return [tuple(int(prompt.ids[0]) for prompt in probe.encode(row, bos="never")) for row in texts]
 
 
 def _assemble(
     probe: Probe,
     encoded: Sequence[EncodedPrompt],
     recorded: Sequence[np.ndarray],
-    parts: Sequence[_PromptTrace],
+    parts: Sequence[PromptTrace],
     options: dict[str, Any],
 ) -> BeliefTrace:
     longest = max(len(prompt) for prompt in encoded)
@@ -263,26 +215,20 @@ def _assemble(
     token_ids = _pad([prompt.ids.numpy() for prompt in encoded], -1)
     sinks = ["excluded", "included"] if options["sink"] == "exclude" else ["included", "excluded"]
 
-    def dataset(
-        name: str, quantities: Sequence[str], dims: Sequence[str], ragged: bool, axis: int
-    ) -> xr.Dataset | None:
-        arrays = [getattr(part, name) for part in parts]
-        if arrays[0] is None:
-            return None
-        stacked = _pad(arrays, np.nan) if ragged else np.stack(arrays)  # prompt first
-        return xr.Dataset({q: (("prompt", *dims), np.take(stacked, i, axis)) for i, q in enumerate(quantities)})
+    def dataset(name: str, quantities: Sequence[str], dims: Sequence[str], axis: int) -> xr.Dataset:
+        arrays = _collected(parts, name)
+        if not arrays:
+            return xr.Dataset()
+        stacked = _pad(arrays, np.nan)  # prompt first
+        found = xr.Dataset({q: (("prompt", *dims), np.take(stacked, i, axis)) for i, q in enumerate(quantities)})
+        if "sink" not in dims:
+            return found
+        return found.assign_coords(sink=["excluded", "included"]).sel(sink=sinks).transpose("sink", ...)
 
-    attention = dataset("attention", list(RowMoments.__dataclass_fields__), ("sink", "block", "head", "token"), True, 2)
-    geometry = dataset("geometry", GEOMETRY, ("sink", "state"), False, 2)
-    lens = dataset("lens", LENS_QUANTITIES, ("state", "position"), True, 1)
-    with_sink = [
-        ds.assign_coords(sink=["excluded", "included"]).sel(sink=sinks).transpose("sink", ...)
-        if ds is not None
-        else None
-        for ds in (attention, geometry)
-    ]
-    graph = None if parts[0].graph is None else _pad([part.graph for part in parts], np.nan)
-    states = None if parts[0].states is None else _pad([part.states for part in parts], np.nan)
+    def array(name: str, dims: Sequence[str]) -> xr.DataArray:
+        arrays = _collected(parts, name)
+        return xr.DataArray(_pad(arrays, np.nan), dims=("prompt", *dims)) if arrays else xr.DataArray(np.empty(0))
+
     return BeliefTrace(
         belief=options["belief"],
         prompts=tuple(prompt.text for prompt in encoded),
@@ -290,18 +236,23 @@ def _assemble(
         token_ids=token_ids,
         token_mask=token_mask,
         positions=_pad(list(recorded), -1),
-        attention=with_sink[0],
-        graph=None if graph is None else xr.DataArray(graph, dims=("prompt", "block", "position", "source")),
-        geometry=with_sink[1],
-        states=None if states is None else xr.DataArray(states, dims=("prompt", "state", "position", "width")),
-        lens=lens,
-        log_probabilities=tuple(part.log_probabilities for part in parts if part.log_probabilities is not None),
-        classes=tuple(part.classes for part in parts if part.classes is not None),
-        gaussians=tuple(part.gaussians for part in parts if part.gaussians is not None),
+        attention=dataset("attention", list(RowMoments.__dataclass_fields__), ("sink", "block", "head", "token"), 2),
+        graph=array("graph", ("block", "position", "source")),
+        geometry=dataset("geometry", GEOMETRY, ("sink", "state"), 2),
+        states=array("states", ("state", "position", "width")),
+        lens=dataset("lens", LENS_QUANTITIES, ("state", "position"), 1),
+        log_probabilities=tuple(_collected(parts, "log_probabilities")),
+        classes=tuple(_collected(parts, "classes")),
+        gaussians=tuple(_collected(parts, "gaussians")),
         causal=probe.causal,
         vocabulary=probe.vocabulary,
         provenance=_provenance(probe, encoded, options),
     )
+
+
+def _collected(parts: Sequence[PromptTrace], name: str) -> list[Any]:
+    """One collected thing of every prompt; empty where it was not asked for."""
+    return [getattr(part, name) for part in parts if getattr(part, name) is not None]
 
 
 def _pad(arrays: Sequence[np.ndarray], fill: float) -> np.ndarray:

@@ -78,8 +78,11 @@ def _maximum_likelihood(
     return parameter, -parameter * observed - np.interp(parameter, grid, log_partition)
 
 
-def _refuse(distance: np.ndarray, log_distance: np.ndarray, keys: np.ndarray) -> tuple[np.ndarray, ...]:
-    return tuple(np.full_like(distance, np.nan) for _ in range(3))
+def _refuse(
+    distance: np.ndarray, log_distance: np.ndarray, keys: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    nothing = np.full_like(distance, np.nan)
+    return nothing, nothing.copy(), nothing.copy()
 
 
 DIAGNOSTIC = Diagnostic(

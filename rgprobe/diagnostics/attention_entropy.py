@@ -48,6 +48,6 @@ DIAGNOSTIC = Diagnostic(
     requires=frozenset({"attention"}),
     measure=attention_entropy,
     assumption="an attention row is a Boltzmann distribution over its keys",
-    reading="Low entropy and few participating keys mean a head that selects; heat capacity is large where it is between phases.",
+    reading="Low entropy and few participating keys: the head selects. Heat capacity is large between the phases.",
     undefined="no row of the prompt sees at least 8 keys",
 )

@@ -30,6 +30,6 @@ DIAGNOSTIC = Diagnostic(
     measure=collapse,
     assumption="states are read as they stand in the residual stream; n tokens in d dimensions cap the participation "
     "ratio at d / (1 + d / n) even for isotropic noise",
-    reading="Rising cosine and falling rank are also what random networks do; the sink alone, with a norm of its own, can make either.",
+    reading="Rising cosine and falling rank are also what random networks do; the sink alone can make either.",
     undefined="fewer than three tokens",
 )

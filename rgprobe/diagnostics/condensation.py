@@ -71,6 +71,7 @@ def _partition_nulls(
             n, total = tree.n_leaves, tree.loss(1)
             if n < 4 or not total > 0:
                 continue
+            beliefs = _rows(trace.beliefs(prompt, depth))
             labels = tree.cut(n_clusters=_quarter(n))
             partitions = {
                 "random_partition": [rng.permutation(labels) for _ in range(DRAWS)],
@@ -78,7 +79,7 @@ def _partition_nulls(
             }
             for name, drawn in partitions.items():
                 for draw, partition in enumerate(drawn):
-                    losses[name][draw, prompt, depth] = partition_loss(tree.beliefs, partition) / total
+                    losses[name][draw, prompt, depth] = partition_loss(beliefs, partition) / total
     return {
         name: xr.Dataset({"quarter_loss": (("draw", *dims), values)})
         for name, values in losses.items()

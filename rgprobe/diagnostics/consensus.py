@@ -57,7 +57,7 @@ def belief_jeffreys(beliefs: np.ndarray | Gaussian) -> Float64[np.ndarray, "n n"
     """
     if isinstance(beliefs, Gaussian):
         heads = range(beliefs.batch_shape[1])
-        divergence = sum(pairwise_kl(beliefs[:, head]) for head in heads)
+        divergence = torch.stack([pairwise_kl(beliefs[:, head]) for head in heads]).sum(0)
     else:
         divergence = categorical.pairwise_kl(torch.from_numpy(beliefs))
     return (divergence + divergence.T).numpy()

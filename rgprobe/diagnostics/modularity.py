@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 import xarray as xr
-from jaxtyping import Bool, Float64
+from jaxtyping import Bool, Float64, Int
 
 from rgprobe.diagnostics.record import Diagnostic, Measurement, Quantity
 from rgprobe.tracing import BeliefTrace
@@ -22,48 +22,61 @@ def modularity(trace: BeliefTrace) -> Measurement:
     scores = np.full((trace.n_prompts, trace.graph.sizes["block"]), np.nan)
     for prompt in range(trace.n_prompts):
         count = len(trace.recorded(prompt))
+        if count < 4:
+            continue
         mask = np.tri(count, dtype=bool) if trace.causal else np.ones((count, count), dtype=bool)
-        for block in range(scores.shape[1]):
-            weights = trace.graph.values[prompt, block, :count, :count]
-            if count >= 4 and weights.sum() > 0:
-                scores[prompt, block] = spectral_communities(weights, mask)[1]
+        weights = trace.graph.values[prompt, :, :count, :count]
+        gaps = weights - expected_weights(weights, mask)
+        totals = weights.sum((-1, -2))
+        for block in np.flatnonzero(totals > 0):
+            scores[prompt, block] = spectral_communities(gaps[block] / totals[block])[1]
     return Measurement(xr.Dataset({"modularity": (("prompt", "block"), scores)}))
 
 
 def expected_weights(
-    weights: Float64[np.ndarray, "n n"], mask: Bool[np.ndarray, "n n"], *, sweeps: int = 500, tolerance: float = 1e-12
-) -> Float64[np.ndarray, "n n"]:
+    weights: Float64[np.ndarray, "*batch n n"],
+    mask: Bool[np.ndarray, "n n"],
+    *,
+    sweeps: int = 2000,
+    tolerance: float = 1e-9,
+) -> Float64[np.ndarray, "*batch n n"]:
     """a_i b_j M_ij with the row and column sums of `weights`, by iterative proportional fitting (Sinkhorn).
+
+    Args:
+        weights: non-negative, zero where the mask is False.
+        mask: allowed pairs.
+        sweeps: at most so many.
+        tolerance: stop once no row sum is off by more than this, relatively.
 
     Example:
         >>> uniform = np.tri(5) / np.arange(1, 6)[:, None]
-        >>> bool(np.abs(expected_weights(uniform, np.tri(5, dtype=bool)) - uniform).max() < 1e-12)
+        >>> bool(np.abs(expected_weights(uniform, np.tri(5, dtype=bool)) - uniform).max() < 1e-9)
         True
     """
-    rows, columns = weights.sum(1), weights.sum(0)
-    fitted = mask * rows[:, None] / mask.sum(1)[:, None]
+    rows, columns = weights.sum(-1), weights.sum(-2)
+    fitted = mask * (rows / mask.sum(-1))[..., None]
     for _ in range(sweeps):
-        fitted = fitted * _ratio(columns, fitted.sum(0))
-        row_ratio = _ratio(rows, fitted.sum(1))
-        fitted = fitted * row_ratio[:, None]
-        if np.abs(row_ratio[rows > 0] - 1).max(initial=0) < tolerance:
+        fitted = fitted * _ratio(columns, fitted.sum(-2))[..., None, :]
+        ratio = _ratio(rows, fitted.sum(-1))
+        fitted = fitted * ratio[..., None]
+        if np.abs(ratio[rows > 0] - 1).max(initial=0) < tolerance:
             break
     return fitted
 
 
-def spectral_communities(
-    weights: Float64[np.ndarray, "n n"], mask: Bool[np.ndarray, "n n"]
-) -> tuple[np.ndarray, float]:
+def spectral_communities(gap: Float64[np.ndarray, "n n"]) -> tuple[Int[np.ndarray, "n"], float]:
     """Partition by repeated bisection along the leading eigenvector of the modularity matrix.
 
+    Args:
+        gap: (W - P) / sum W, weights less expected weights.
+
     Returns:
-        labels, and Q = sum_ij (W_ij - P_ij) [c_i = c_j] / sum_ij W_ij.
+        labels, and Q = sum_ij gap_ij [c_i = c_j].
 
     Source: Newman, PNAS 103, 8577 (2006).
     """
-    gap = (weights - expected_weights(weights, mask)) / weights.sum()
     gap = (gap + gap.T) / 2
-    labels = np.zeros(len(gap), dtype=int)
+    labels = np.zeros(len(gap), dtype=np.int64)
     queue = [np.arange(len(gap))]
     while queue:
         members = queue.pop()

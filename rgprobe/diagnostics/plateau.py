@@ -7,6 +7,7 @@ of these is worth something only against random initialisations, and the kernel'
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy as np
 import xarray as xr
@@ -24,7 +25,7 @@ def plateau(trace: BeliefTrace) -> Measurement:
     steps = np.stack([row[0] for row in rows])  # (prompt, quantity, transition)
     dims = ("prompt", "transition")
     values = xr.Dataset({name: (dims, steps[:, i]) for i, name in enumerate(("angle", "cka_distance", "kernel_step"))})
-    if trace.lens is not None:
+    if "kl_to_next" in trace.lens:
         kl = trace.lens["kl_to_next"].isel(state=slice(None, -1)).mean("position").rename(state="transition")
         values["kl"] = kl.transpose(*dims)
     else:
@@ -44,9 +45,10 @@ def calibrate(measurement: Measurement, null: Sequence[Measurement]) -> Measurem
     """
     if not null:
         return measurement
-    reference = sum(other.private["kernel"] for other in null) / len(null)
+    reference = xr.concat([other.private["kernel"] for other in null], "seed").mean("seed")
     dims = ("position", "source")
-    gap = np.sqrt(((measurement.private["kernel"] - reference) ** 2).sum(dims) / (reference**2).sum(dims))
+    gap = ((measurement.private["kernel"] - reference) ** 2).sum(dims) / (reference**2).sum(dims)
+    gap = xr.ufuncs.sqrt(gap)
     distance = gap.isel(state=slice(1, None)).rename(state="transition")
     values = measurement.values.assign(kernel_distance_to_init=distance.transpose("prompt", "transition"))
     return Measurement(values, measurement.details, measurement.internal_nulls, measurement.private)
@@ -91,7 +93,7 @@ def _one_prompt(trace: BeliefTrace, prompt: int) -> tuple[np.ndarray, np.ndarray
     states = trace.states.values[prompt, :, :count].astype(np.float64)
     unit = states / np.linalg.norm(states, axis=-1, keepdims=True)
     kernels = unit @ unit.transpose(0, 2, 1)
-    pairs = list(zip(kernels[:-1], kernels[1:], strict=True))
+    pairs = list(pairwise(kernels))
     return np.stack(
         [
             angles(states[:-1], states[1:]).mean(-1),
@@ -116,7 +118,7 @@ DIAGNOSTIC = Diagnostic(
     requires=frozenset({"states", "beliefs"}),
     measure=plateau,
     calibrate=calibrate,
-    assumption="states are compared after normalisation, as the network's own norms do; the kernel is the NNGP kernel's empirical form",
+    assumption="states are compared after normalisation, as the network's own norms do; kernels are empirical NNGP kernels",
     reading="A step that shrinks with depth is a plateau only if it shrinks more than in random networks of the same shape.",
-    undefined="fewer than four recorded tokens (CKA); no random-initialisation null (distance to it); beliefs other than the lens (KL)",
+    undefined="fewer than four recorded tokens (CKA); no random initialisation (distance to it); other beliefs than lens (KL)",
 )

@@ -36,7 +36,7 @@ def temperature(trace: BeliefTrace) -> Measurement:
     keys = attention["keys"].where(rows)
     variance = attention["uniform_variance"] * keys / (keys - 1)
     entropy = token_mean(attention["log_partition"] - attention["gibbs_mean"], rows)
-    beta_sigma = np.sqrt(token_mean(variance, rows))
+    beta_sigma = xr.ufuncs.sqrt(token_mean(variance, rows))
     beta_entropy = xr.apply_ufunc(
         _match_prompt,
         entropy.transpose("sink", "prompt", "block", "head"),
@@ -46,7 +46,7 @@ def temperature(trace: BeliefTrace) -> Measurement:
         vectorize=True,
     )
     reduced = token_mean(variance / (2 * np.log(keys)), rows)
-    theta = 1 / np.sqrt(reduced.where(reduced > 0))
+    theta = 1 / xr.ufuncs.sqrt(reduced.where(reduced > 0))
     values = xr.Dataset(
         {
             "theta": theta,

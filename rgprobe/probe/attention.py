@@ -86,7 +86,7 @@ class AttentionCollector:
     def hooks(self) -> list[tuple[str, Hook]]:
         """What to attach."""
         source = "hook_attn_scores" if self.probe.hook_gives_scores else "hook_pattern"
-        names = []
+        names: list[tuple[str, Hook]] = []
         for block in range(self.probe.n_blocks):
             if self.want_thermal:
                 names.append((f"blocks.{block}.attn.hook_v", self._keep_values))

@@ -27,6 +27,7 @@ LENS_QUANTITIES = (
     "logit_deviation",
     "answer_log_probability",
     "answer_rank",
+    "class_log_probability",
 )
 
 ROWS_PER_READOUT = 128
@@ -68,7 +69,8 @@ def reduce_lens(
 
     Args:
         states: residual states, input end first.
-        answers: the token whose rank and probability to follow at each position, -1 for none.
+        answers: tokens to follow at each position, -1 for none; rank and probability are those of the first, the class
+            probability is the sum over all.
         basis: how many classes of largest mean probability to keep apart per state; the others become one.
 
     Raises:
@@ -110,8 +112,9 @@ def _predict(logits: Tensor) -> _Prediction:
 
 
 def _reduce(now: _Prediction, output: _Prediction, answers: Tensor) -> dict[str, Tensor]:
-    known = answers >= 0
-    answer_logit = now.logits.gather(-1, answers.clamp_min(0)[:, None])
+    first, known = answers[:, :1].clamp_min(0), answers[:, 0] >= 0
+    answer_logit = now.logits.gather(-1, first)
+    of_class = now.log_p.gather(-1, answers.clamp_min(0)).masked_fill(answers < 0, -torch.inf).logsumexp(-1)
     nothing = torch.full_like(now.entropy, torch.nan)
     logits = now.logits.to(torch.promote_types(now.logits.dtype, torch.float32))
     centred = logits - logits.mean(-1, keepdim=True)
@@ -121,10 +124,9 @@ def _reduce(now: _Prediction, output: _Prediction, answers: Tensor) -> dict[str,
         "kl_to_next": nothing,
         "purity": torch.linalg.vecdot(now.p, now.p),
         "logit_deviation": (torch.linalg.vecdot(centred, centred) / logits.shape[-1]).sqrt().double(),
-        "answer_log_probability": torch.where(
-            known, now.log_p.gather(-1, answers.clamp_min(0)[:, None])[:, 0], nothing
-        ),
+        "answer_log_probability": torch.where(known, now.log_p.gather(-1, first)[:, 0], nothing),
         "answer_rank": torch.where(known, 1.0 + (now.logits > answer_logit).sum(-1).double(), nothing),
+        "class_log_probability": torch.where(known, of_class, nothing),
     }
 
 

@@ -60,9 +60,15 @@ def load(
     if isinstance(source, Probe):
         return source
     if isinstance(source, (str, Path)):
-        return _load_named(
-            source, tokenizer, _device(device), _dtype(dtype), revision=revision, allow_pickle=allow_pickle
-        )
+        where, kind = _device(device), _dtype(dtype)
+        probe = _load_named(source, tokenizer, where, kind, revision=revision, allow_pickle=allow_pickle)
+    else:
+        probe = _load_object(source, tokenizer)
+    probe.calibrate()
+    return probe
+
+
+def _load_object(source: Any, tokenizer: Any) -> Probe:
     if type(source).__name__ == "TransformerBridge":
         return Probe(
             source,
@@ -111,14 +117,14 @@ def _load_named(
     return Probe(_boot(model.to(device), name), tokenizer, record, owned=True, n_parameters=_count(model))
 
 
-def _load_module(source: nn.Module, tokenizer: Any) -> Probe:
+def _load_module(source: Any, tokenizer: Any) -> Probe:
     model = copy.deepcopy(source).eval()
     name = getattr(source.config, "_name_or_path", "") or type(source).__name__
     record = Source("module", name, {"state_dict": digest_of(model)}, source.config.to_dict())
     return Probe(_boot(model, name), tokenizer, record, owned=True, n_parameters=_count(model))
 
 
-def _boot(model: nn.Module, name: str) -> Any:
+def _boot(model: Any, name: str) -> Any:
     """Wrap a model that we own in a bridge; the bridge rewires it."""
     from transformer_lens.model_bridge.sources._bridge_builder import build_bridge_from_module
 

@@ -173,6 +173,16 @@ class Probe:
         scores, pattern = seen["hook_attn_scores"].float(), seen["hook_pattern"].float()
         return bool((scores.softmax(-1) - pattern).abs().max() < 1e-3) and bool((scores - pattern).abs().max() > 1e-3)
 
+    def calibrate(self) -> None:
+        """Find out now, on eight tokens, what the hooks carry and how the model reads out its last state."""
+        _ = self.hook_gives_scores, self._readout
+
+    def adopt_calibration(self, other: Probe) -> None:
+        """Take over what another probe of the same architecture found out about its hooks and its readout."""
+        self.hook_gives_scores = other.hook_gives_scores
+        if self.bridge is other.bridge:
+            self._readout = other._readout
+
     def state_hook(self, state: int) -> str:
         """Name of the hook point of residual state 0 (input end) to L (output end)."""
         return "blocks.0.hook_resid_pre" if state == 0 else f"blocks.{state - 1}.hook_resid_post"

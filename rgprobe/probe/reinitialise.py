@@ -33,7 +33,7 @@ def random_initialisation(probe: Probe, seed: int) -> Iterator[Probe]:
         ...     null.n_parameters == model.n_parameters
         True
     """
-    model = probe.bridge.original_model
+    model: Any = probe.bridge.original_model
     if not hasattr(model, "_init_weights"):
         yield _fresh_native(probe, seed)
     elif probe.owned and (shared := _parameters_by_plain_name(model)) is not None:
@@ -50,7 +50,9 @@ def random_initialisation(probe: Probe, seed: int) -> Iterator[Probe]:
 
 def _wrap(probe: Probe, bridge: Any, seed: int) -> Probe:
     source = Source("random", f"{probe.name} (random init, seed {seed})", {}, probe.source.config)
-    return Probe(bridge, probe.tokenizer, source, owned=False, n_parameters=probe.n_parameters)
+    null = Probe(bridge, probe.tokenizer, source, owned=False, n_parameters=probe.n_parameters)
+    null.adopt_calibration(probe)
+    return null
 
 
 def _parameters_by_plain_name(model: nn.Module) -> dict[str, nn.Parameter] | None:
@@ -72,13 +74,13 @@ def _parameters_by_plain_name(model: nn.Module) -> dict[str, nn.Parameter] | Non
     return None if copies else plain
 
 
-def _skeleton(model: nn.Module) -> nn.Module:
+def _skeleton(model: Any) -> Any:
     """The unbridged architecture without storage."""
     with torch.device("meta"):
         return type(model)(copy.deepcopy(model.config))
 
 
-def _initialise_in_place(model: nn.Module, parameters: dict[str, nn.Parameter]) -> None:
+def _initialise_in_place(model: Any, parameters: dict[str, nn.Parameter]) -> None:
     """Run the architecture's initialiser on a skeleton that shares the bridged model's storage."""
     skeleton = _skeleton(model)
     for name, parameter in parameters.items():
@@ -124,7 +126,7 @@ def _copy_into(parameters: dict[str, nn.Parameter], tensors: Any) -> None:
                 parameters[name].copy_(tensor)
 
 
-def _fresh(probe: Probe, model: nn.Module, seed: int) -> Probe:
+def _fresh(probe: Probe, model: Any, seed: int) -> Probe:
     from transformer_lens.model_bridge.sources._bridge_builder import build_bridge_from_module
 
     with _seeded(seed):
