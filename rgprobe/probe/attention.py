@@ -40,13 +40,14 @@ def attention_moments(
     size = scores.shape[-1]
     positions = torch.arange(size, device=scores.device)
     floor = torch.finfo(scores.dtype).min / 2
+    precision = torch.promote_types(scores.dtype, torch.float32)
     excluded, included = [], []
     for start in range(0, size, ROWS_PER_BLOCK):
         stop = min(start + ROWS_PER_BLOCK, size)
         seen = stop if causal else size
         block = scores[:, start:stop, :seen]
         allowed = block[0] > floor
-        distances = (positions[start:stop, None] - positions[None, :seen]).abs().to(torch.float32)
+        distances = (positions[start:stop, None] - positions[None, :seen]).abs().to(precision)
         rest = row_moments(block[..., 1:], allowed[:, 1:], distances[:, 1:])
         sink = row_moments(block[..., :1], allowed[:, :1], distances[:, :1])
         excluded.append(rest)

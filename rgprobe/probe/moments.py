@@ -73,6 +73,8 @@ def row_moments(
         (1.386294, 0.25, 1.5)
     """
     scores = scores.to(torch.promote_types(scores.dtype, torch.float32))
+    if scores.shape[-1] == 0:  # a maximum needs a key: one that no row may see
+        scores, allowed, distances = (torch.nn.functional.pad(t, (0, 1)) for t in (scores, allowed, distances))
     keys = allowed.sum(-1).to(scores.dtype)
     count = keys.clamp_min(1)
     maximum = scores.masked_fill(~allowed, -torch.inf).amax(-1, keepdim=True)
@@ -86,11 +88,12 @@ def row_moments(
     spread = (centred - uniform_shift.unsqueeze(-1)).masked_fill_(~allowed, 0)
     uniform_variance = _dot(spread, spread) / count
     log_distances = distances.log1p()
-    maximum = maximum.squeeze(-1)
+    # float64 from here on: added in float32, a large common level of the scores would round away what the row says
+    maximum = maximum.squeeze(-1).double()
     empty = keys == 0
     moments = RowMoments(
         keys=keys.expand_as(partition),
-        log_partition=maximum + partition.log(),
+        log_partition=maximum + partition.double().log(),
         gibbs_mean=maximum + gibbs_shift,
         gibbs_variance=gibbs_variance,
         uniform_mean=maximum + uniform_shift,
