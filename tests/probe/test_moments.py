@@ -75,7 +75,7 @@ def test_a_causal_layer_equals_the_plain_loop_with_and_without_the_sink(size):
     assert_matches_naive(included, scores, allowed, sink=True, rtol=1e-10, atol=1e-10)
 
 
-@pytest.mark.parametrize("size", (2, 129))
+@pytest.mark.parametrize("size", [2, 129])
 def test_a_bidirectional_layer_equals_the_plain_loop(size):
     scores = torch.randn(3, size, size, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
     excluded, included = attention_moments(scores, causal=False)
@@ -84,7 +84,7 @@ def test_a_bidirectional_layer_equals_the_plain_loop(size):
     assert_matches_naive(included, scores, everything, sink=True, rtol=1e-10, atol=1e-10)
 
 
-@pytest.mark.parametrize("floor", (torch.finfo(torch.float64).min, -torch.inf))
+@pytest.mark.parametrize("floor", [torch.finfo(torch.float64).min, -torch.inf])
 def test_a_sliding_window_is_read_from_the_mask(floor):
     size, window = 140, 9
     scores, allowed = causal_scores(size)
@@ -95,7 +95,7 @@ def test_a_sliding_window_is_read_from_the_mask(floor):
     assert included.keys[0, -1] == window
 
 
-@pytest.mark.parametrize("dtype", (torch.float32, torch.bfloat16, torch.float16))
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
 def test_low_precision_scores_are_upcast_before_anything_is_summed(dtype):
     scores, allowed = causal_scores(300, dtype=dtype)
     same = scores.double().masked_fill(~allowed, torch.finfo(torch.float64).min)
@@ -104,7 +104,7 @@ def test_low_precision_scores_are_upcast_before_anything_is_summed(dtype):
             torch.testing.assert_close(value, high.as_dict()[name], rtol=1e-5, atol=1e-5, equal_nan=True, msg=name)
 
 
-@pytest.mark.parametrize("dtype", (torch.float32, torch.float64))
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_only_the_reference_energy_moves_with_a_shift_of_the_row(dtype):
     # multiples of 2^-10 below 2^13: the shift itself is exact in float32
     scores = (causal_scores(40, seed=3)[0].clamp(-8, 8) * 1024).round() / 1024
