@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import chain
+from itertools import chain, cycle
 
 import torch
 from jaxtyping import Float, Int
@@ -51,7 +51,8 @@ class LensReduction:
 
 @dataclass(frozen=True)
 class _Prediction:
-    logits: Tensor
+    """Distributions of one state, (positions, V) float64."""
+
     log_p: Tensor
     p: Tensor
     entropy: Tensor
@@ -61,7 +62,7 @@ class _Prediction:
 def reduce_lens(
     probe: Probe,
     states: Float[Tensor, "state position width"],
-    answers: Int[Tensor, "position"],
+    answers: Int[Tensor, "position answer"],
     *,
     basis: int,
 ) -> LensReduction:
@@ -96,36 +97,49 @@ def reduce_lens(
 def _predictions(probe: Probe, states: Tensor) -> Iterator[_Prediction]:
     """The prediction of the output end, then of the other states from the input end on.
 
-    Several states share one unembedding: thirty-two rows alone do not keep a core busy with a large vocabulary.
+    Several states share one unembedding: thirty-two rows alone do not keep a core busy with a large vocabulary. A
+    prediction lives until the second one after it is asked for; the first is never overwritten.
     """
-    yield _predict(probe.readout(states[-1]))
+    logits = probe.readout(states[-1])
+    yield _predict(logits, _buffers(logits))
+    rotating = cycle([_buffers(logits), _buffers(logits)])
     together = max(1, ROWS_PER_READOUT // states.shape[1])
     for group in states[:-1].split(together):
         for logits in probe.readout(group.flatten(0, 1)).unflatten(0, group.shape[:2]):
-            yield _predict(logits)
+            yield _predict(logits, next(rotating))
 
 
-def _predict(logits: Tensor) -> _Prediction:
-    log_p = logits.log_softmax(-1, dtype=torch.float64)
-    p = log_p.exp()
-    return _Prediction(logits, log_p, p, -torch.linalg.vecdot(p, log_p))
+def _buffers(logits: Tensor) -> tuple[Tensor, Tensor]:
+    return torch.empty_like(logits, dtype=torch.float64), torch.empty_like(logits, dtype=torch.float64)
+
+
+def _predict(logits: Tensor, buffers: tuple[Tensor, Tensor]) -> _Prediction:
+    """Softmax and its logarithm in place: fresh pages for every state would cost as much as the arithmetic."""
+    log_p, p = buffers
+    log_p.copy_(logits)
+    log_p -= log_p.amax(-1, keepdim=True)
+    partition = torch.exp(log_p, out=p).sum(-1, keepdim=True)
+    p /= partition
+    log_p -= partition.log()
+    return _Prediction(log_p, p, -torch.linalg.vecdot(p, log_p))
 
 
 def _reduce(now: _Prediction, output: _Prediction, answers: Tensor) -> dict[str, Tensor]:
     first, known = answers[:, :1].clamp_min(0), answers[:, 0] >= 0
-    answer_logit = now.logits.gather(-1, first)
+    of_answer = now.log_p.gather(-1, first)
     of_class = now.log_p.gather(-1, answers.clamp_min(0)).masked_fill(answers < 0, -torch.inf).logsumexp(-1)
     nothing = torch.full_like(now.entropy, torch.nan)
-    logits = now.logits.to(torch.promote_types(now.logits.dtype, torch.float32))
-    centred = logits - logits.mean(-1, keepdim=True)
+    # log-probabilities are logits up to a constant per row
+    classes, mean = now.log_p.shape[-1], now.log_p.mean(-1)
+    deviation = (torch.linalg.vecdot(now.log_p, now.log_p) / classes - mean.square()).clamp_min(0).sqrt()
     return {
         "entropy": now.entropy,
         "kl_to_output": _kl(output, now),
         "kl_to_next": nothing,
         "purity": torch.linalg.vecdot(now.p, now.p),
-        "logit_deviation": (torch.linalg.vecdot(centred, centred) / logits.shape[-1]).sqrt().double(),
-        "answer_log_probability": torch.where(known, now.log_p.gather(-1, first)[:, 0], nothing),
-        "answer_rank": torch.where(known, 1.0 + (now.logits > answer_logit).sum(-1).double(), nothing),
+        "logit_deviation": deviation,
+        "answer_log_probability": torch.where(known, of_answer[:, 0], nothing),
+        "answer_rank": torch.where(known, 1.0 + (now.log_p > of_answer).sum(-1).double(), nothing),
         "class_log_probability": torch.where(known, of_class, nothing),
     }
 
@@ -142,11 +156,11 @@ def _kl(a: _Prediction, b: _Prediction) -> Tensor:
 
 
 def _reduced(now: _Prediction, kept: Tensor) -> Tensor:
-    """`categorical.coarse_grain`, without taking the exponential again."""
-    rest = now.p.index_fill(-1, kept, 0).sum(-1, keepdim=True)
-    if bool((rest == 0).any()):
+    """`categorical.coarse_grain`, from probabilities at hand where the rest is no small difference of large sums."""
+    rest = 1 - now.p.index_select(-1, kept).sum(-1, keepdim=True)
+    if bool((rest < 1e-3).any()):
         return categorical.coarse_grain(now.log_p, kept)
-    return torch.cat([now.log_p[:, kept], rest.log()], -1)
+    return torch.cat([now.log_p.index_select(-1, kept), rest.log()], -1)
 
 
 def _with_rest(kept: Tensor, width: int) -> Tensor:

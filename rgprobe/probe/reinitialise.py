@@ -40,8 +40,8 @@ def random_initialisation(probe: Probe, seed: int) -> Iterator[Probe]:
         restore = _restorer(probe, shared)
         try:
             with torch.no_grad(), _seeded(seed):
-                _initialise_in_place(model, shared)
-            yield _wrap(probe, probe.bridge, seed)
+                complete = _initialise_in_place(model, shared)
+            yield _wrap(probe, probe.bridge, seed) if complete else _fresh(probe, model, seed)
         finally:
             restore()
     else:
@@ -80,16 +80,23 @@ def _skeleton(model: Any) -> Any:
         return type(model)(copy.deepcopy(model.config))
 
 
-def _initialise_in_place(model: Any, parameters: dict[str, nn.Parameter]) -> None:
-    """Run the architecture's initialiser on a skeleton that shares the bridged model's storage."""
+def _initialise_in_place(model: Any, parameters: dict[str, nn.Parameter]) -> bool:
+    """Run the architecture's initialiser on a skeleton that shares the bridged model's storage.
+
+    Returns:
+        whether it wrote every weight; a trained one that it passed over would make the null no null.
+    """
     skeleton = _skeleton(model)
     for name, parameter in parameters.items():
         owner, _, leaf = name.rpartition(".")
         module = skeleton.get_submodule(owner)
-        module._parameters[leaf] = nn.Parameter(parameter.detach(), requires_grad=False)
+        module._parameters[leaf] = nn.Parameter(parameter.detach().fill_(torch.nan), requires_grad=False)
     skeleton.tie_weights()
     for module in skeleton.modules():
-        skeleton._init_weights(module)
+        module._is_hf_initialized = False
+    # children before parents: GPT-2's blocks scale down what its linear layers drew
+    skeleton.initialize_weights()
+    return not any(bool(parameter.isnan().any()) for parameter in parameters.values())
 
 
 def _restorer(probe: Probe, parameters: dict[str, nn.Parameter]) -> Callable[[], None]:
