@@ -1,0 +1,134 @@
+"""Options that several commands share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Annotated
+
+import typer
+
+from rgprobe.errors import OptionError
+
+__all__ = [
+    "AllowPickle",
+    "Belief",
+    "BeliefOption",
+    "Bos",
+    "BosOption",
+    "Debug",
+    "Device",
+    "Dtype",
+    "DtypeOption",
+    "Positions",
+    "Quiet",
+    "Session",
+    "Sink",
+    "SinkOption",
+    "Truncate",
+    "parse_positions",
+]
+
+
+@dataclass
+class Session:
+    """What holds for one invocation, whichever command it is."""
+
+    debug: bool = False
+
+
+def _remember_debug(context: typer.Context, wanted: bool) -> None:
+    session = context.find_root().obj
+    if isinstance(session, Session):
+        session.debug = wanted
+
+
+class Belief(StrEnum):
+    """Belief estimators."""
+
+    lens = "lens"
+    thermal = "thermal"
+
+
+class Sink(StrEnum):
+    """What to do with token 0, where attention sinks."""
+
+    exclude = "exclude"
+    include = "include"
+
+
+class Bos(StrEnum):
+    """Who decides about the opening special token."""
+
+    model = "model"
+    always = "always"
+    never = "never"
+
+
+class Dtype(StrEnum):
+    """Dtypes of weights."""
+
+    float32 = "float32"
+    float64 = "float64"
+    bfloat16 = "bfloat16"
+    float16 = "float16"
+
+
+BeliefOption = Annotated[
+    Belief,
+    typer.Option("--belief", help="What a token's belief is: its prediction (lens) or its attention row (thermal)."),
+]
+Positions = Annotated[
+    str,
+    typer.Option(
+        "--positions",
+        metavar="N|I,J,...",
+        help="How many evenly spaced tokens to record, or which: '0,5,9'; '7,' is one.",
+    ),
+]
+SinkOption = Annotated[
+    Sink, typer.Option("--sink", help="Leave token 0, where attention sinks, out of the statistics, or keep it.")
+]
+BosOption = Annotated[
+    Bos, typer.Option("--bos", help="Opening special token: as the model's tokenizer does, always, or never.")
+]
+Truncate = Annotated[bool, typer.Option("--truncate", help="Cut prompts over the context length instead of refusing.")]
+Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:N. No silent fallback.")]
+DtypeOption = Annotated[
+    Dtype, typer.Option("--dtype", help="Dtype of the weights; statistics are never below float32.")
+]
+AllowPickle = Annotated[
+    bool, typer.Option("--allow-pickle", help="Accept pickled weights; they are read with weights_only=True.")
+]
+Quiet = Annotated[bool, typer.Option("--quiet", help="No progress bar.")]
+Debug = Annotated[
+    bool,
+    typer.Option("--debug", callback=_remember_debug, is_eager=True, help="Show the traceback of a failure."),
+]
+
+
+def parse_positions(text: str) -> int | list[int]:
+    """A count, or token indices where there is a comma.
+
+    Raises:
+        OptionError: neither.
+
+    Example:
+        >>> parse_positions("32"), parse_positions("0,5,9"), parse_positions("7,")
+        (32, [0, 5, 9], [7])
+    """
+    try:
+        if "," not in text:
+            count = int(text)
+            if count > 0:
+                return count
+        else:
+            indices = [int(part) for part in text.removesuffix(",").split(",")]
+            if min(indices) >= 0:
+                return indices
+    except ValueError:
+        pass
+    raise OptionError(
+        "--positions", expected="a count of at least 1, or token indices such as 0,5,9", received=repr(text),
+        remedy="the default is 32",
+    )  # fmt: skip

@@ -1,0 +1,29 @@
+"""`rgprobe report`: results that were saved, as one HTML file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from rgprobe.cli.failures import printable
+from rgprobe.cli.options import Debug
+
+__all__ = ["report_command"]
+
+
+def report_command(
+    flows: Annotated[
+        list[Path], typer.Argument(metavar="FLOW...", help="Result files (.nc) of rgprobe run; several share figures.")
+    ],
+    *,
+    out: Annotated[Path, typer.Option(help="HTML file to write.")] = Path("report.html"),
+    debug: Debug = False,
+) -> None:
+    """Write the report of one or several saved results: one HTML file that opens offline."""
+    from rgprobe.flow import open_flow
+    from rgprobe.report import write_report
+
+    write_report([open_flow(path) for path in flows], out)
+    typer.echo(f"Wrote {printable(str(out))}")

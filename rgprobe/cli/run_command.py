@@ -1,0 +1,173 @@
+"""`rgprobe run`: a checkpoint in; its result, trees and report out."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from rgprobe.cli.options import (
+    AllowPickle,
+    Belief,
+    BeliefOption,
+    Bos,
+    BosOption,
+    Debug,
+    Device,
+    Dtype,
+    DtypeOption,
+    Positions,
+    Quiet,
+    Sink,
+    SinkOption,
+    Truncate,
+    parse_positions,
+)
+from rgprobe.cli.output_directory import Staging, staged_output
+from rgprobe.cli.progress import Report, progress_bar
+from rgprobe.cli.prompt_file import read_prompts
+from rgprobe.data import load_prompts
+from rgprobe.models.shipped import shipped_names
+
+if TYPE_CHECKING:
+    from rgprobe.flow import RGFlow
+
+__all__ = ["run_command"]
+
+SEEDS_OF_SHIPPED, SEEDS = 5, 3
+REPORT = "report.html"
+
+
+@dataclass(frozen=True)
+class _Request:
+    """What to run on each source."""
+
+    prompts: tuple[str, ...]  # empty: the set that suits the source
+    loading: dict[str, Any]
+    running: dict[str, Any]
+
+
+def run_command(
+    source: Annotated[
+        str | None,
+        typer.Argument(
+            help="Shipped name, directory or hub id. Default: every shipped checkpoint.", show_default=False
+        ),
+    ] = None,
+    *,
+    prompts: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE|SET",
+            help='UTF-8 text, one prompt per paragraph (blank lines between); .jsonl: a JSON string or {"text": ...} per '
+            "line; or a shipped set: held_out (24 passages of Hamlet and The Tempest, never seen by the shipped "
+            "checkpoints; their default) or passages (24 of modern prose; the default for all others).",
+            show_default=False,
+        ),
+    ] = None,
+    text: Annotated[
+        list[str] | None,
+        typer.Option("--text", help="A prompt; may be repeated, and adds to --prompts.", show_default=False),
+    ] = None,
+    belief: BeliefOption = Belief.lens,
+    nulls: Annotated[
+        int | None,
+        typer.Option(
+            min=0,
+            help=f"Random initialisations to compare with; 'beats null' takes 5 and 20 prompts. Default: {SEEDS}, "
+            f"or {SEEDS_OF_SHIPPED} where no SOURCE is given.",
+            show_default=False,
+        ),
+    ] = None,
+    diagnostics: Annotated[str, typer.Option(help="'all', or names with commas between.")] = "all",
+    positions: Positions = "32",
+    sink: SinkOption = Sink.exclude,
+    bos: BosOption = Bos.model,
+    truncate: Truncate = False,
+    seed: Annotated[int, typer.Option(min=0, help="Of null models and intervals.")] = 0,
+    device: Device = "auto",
+    dtype: DtypeOption = Dtype.float32,
+    allow_pickle: AllowPickle = False,
+    out: Annotated[Path, typer.Option(help="Directory for results and report.")] = Path("rgprobe-out"),
+    json_summary: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """Measure the flow of token beliefs through a model, against null models, and write a report.
+
+    Writes OUT/NAME.nc (the numbers), OUT/NAME.trees.json (condensation trees) and OUT/report.html. Files of an earlier run
+    stay as they are until the new ones are complete.
+    """
+    given = (*(read_prompts(prompts) if prompts is not None else ()), *(text or ()))
+    request = _Request(
+        prompts=given,
+        loading={"device": device, "dtype": dtype.value, "allow_pickle": allow_pickle},
+        running={
+            "nulls": nulls if nulls is not None else SEEDS if source is not None else SEEDS_OF_SHIPPED,
+            "seed": seed,
+            "diagnostics": diagnostics,
+            "belief": belief.value,
+            "positions": parse_positions(positions),
+            "sink": sink.value,
+            "bos": bos.value,
+            "truncate": truncate,
+        },
+    )
+    sources = [source] if source is not None else list(shipped_names())
+    # the lock comes before the slow imports: a second run into the same directory learns of it at once
+    with staged_output(out) as staging:
+        with progress_bar(quiet=quiet) as report:
+            flows = _analyse(sources, request, staging, report)
+        staging.publish()
+    _print_summary(flows, out, as_json=json_summary)
+
+
+def _analyse(sources: list[str], request: _Request, staging: Staging, report: Report) -> dict[str, RGFlow]:
+    """Results by file name; their files and the report lie in the staging directory afterwards."""
+    report(0, 0, "starting")
+    from rgprobe.cli.tree_file import trees_json
+    from rgprobe.diagnostics import select
+    from rgprobe.flow import run
+    from rgprobe.probe.loading import load
+    from rgprobe.report import write_report
+
+    select(request.running["diagnostics"])  # an unknown name is refused before a model is loaded
+    target = staging.path(REPORT)
+    flows: dict[str, RGFlow] = {}
+    for source in sources:
+        report(0, 0, f"loading {source}")
+        model = load(source, **request.loading)
+        name = _file_name(model.name)
+        result, trees = staging.path(f"{name}.nc"), staging.path(f"{name}.trees.json")
+        prompts = list(request.prompts or load_prompts("held_out" if source in shipped_names() else "passages"))
+        flow = run(model, prompts, on_progress=report, **request.running)
+        del model  # two checkpoints need never be in memory at once
+        report(0, 0, f"writing {name}")
+        flow.save(result)
+        trees.write_text(trees_json(flow), encoding="ascii")
+        flows[name] = flow
+    report(0, 0, "writing the report")
+    write_report(list(flows.values()), target)
+    return flows
+
+
+def _file_name(name: str) -> str:
+    """A model's name as a file name: hub ids hold a slash, directories anything.
+
+    Example:
+        >>> _file_name("org/model"), _file_name("../x y"), _file_name("...")
+        ('org--model', '--x_y', 'model')
+    """
+    safe = re.sub(r"[^A-Za-z0-9._-]", "_", name.replace("/", "--")).lstrip(".")
+    return safe[:120] or "model"
+
+
+def _print_summary(flows: dict[str, RGFlow], out: Path, *, as_json: bool) -> None:
+    from rgprobe.cli.run_summary import summary_json, summary_text
+
+    files = {name: (out / f"{name}.nc", out / f"{name}.trees.json") for name in flows}
+    write = summary_json if as_json else summary_text
+    typer.echo(write(flows, files, out / REPORT))

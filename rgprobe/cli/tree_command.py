@@ -1,0 +1,149 @@
+"""`rgprobe tree`: the condensation tree of one text, in the terminal or for other programs."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from rgprobe.cli.options import (
+    AllowPickle,
+    Belief,
+    BeliefOption,
+    Bos,
+    BosOption,
+    Debug,
+    Device,
+    Dtype,
+    DtypeOption,
+    Positions,
+    Sink,
+    SinkOption,
+    Truncate,
+    parse_positions,
+)
+from rgprobe.errors import OptionError
+
+if TYPE_CHECKING:
+    from rgprobe.condensation import CondensationTree
+    from rgprobe.tracing import BeliefTrace
+
+__all__ = ["tree_command"]
+
+
+class Format(StrEnum):
+    """What to print."""
+
+    text = "text"
+    newick = "newick"
+    json = "json"
+
+
+def tree_command(
+    source: Annotated[str, typer.Argument(help="Shipped name, directory or hub id.")],
+    text: Annotated[str, typer.Argument(help="The text whose tokens are condensed.")],
+    *,
+    layer: Annotated[
+        int | None,
+        typer.Option(
+            help="Depth: 0 is the input end, L the output end (0 to L-1 for thermal beliefs). Default: the output end.",
+            show_default=False,
+        ),
+    ] = None,
+    output: Annotated[Format, typer.Option("--format", help="A drawing, Newick, or JSON.")] = Format.text,
+    clusters: Annotated[
+        int | None,
+        typer.Option(
+            help="Cut into this many meta-tokens. Default: the fewest that lose at most half of the information.",
+            show_default=False,
+        ),
+    ] = None,
+    belief: BeliefOption = Belief.lens,
+    positions: Positions = "32",
+    sink: SinkOption = Sink.exclude,
+    bos: BosOption = Bos.model,
+    truncate: Truncate = False,
+    device: Device = "auto",
+    dtype: DtypeOption = Dtype.float32,
+    allow_pickle: AllowPickle = False,
+    debug: Debug = False,
+) -> None:
+    """Condense the tokens of one text, step by step, and print the tree.
+
+    Each step merges the two meta-tokens whose merging loses the least information about their beliefs. Heights are the
+    information lost so far, in nats per token.
+    """
+    options: dict[str, Any] = {
+        "belief": belief.value,
+        "positions": parse_positions(positions),
+        "sink": sink.value,
+        "bos": bos.value,
+        "truncate": truncate,
+    }
+    from rgprobe.diagnostics.condensation import tree_of
+    from rgprobe.probe.loading import load
+    from rgprobe.tracing import trace
+
+    model = load(source, device=device, dtype=dtype.value, allow_pickle=allow_pickle)
+    # thermal beliefs live in attention; a lens tree needs states and readout only, which "beliefs" brings along
+    traced = trace(model, [text], collect=("beliefs",), **options)
+    depth = _checked_depth(layer, traced)
+    tree = tree_of(traced, 0, depth)
+    if output is Format.newick:
+        typer.echo(tree.to_newick())
+    elif output is Format.json:
+        typer.echo(tree.to_json())
+    else:
+        _draw(tree, traced, depth, model.name, clusters)
+
+
+def _checked_depth(layer: int | None, traced: BeliefTrace) -> int:
+    last = traced.n_depths - 1
+    if layer is None:
+        return last
+    if not 0 <= layer <= last:
+        raise OptionError(
+            "--layer", expected=f"0 to {last} for {traced.belief} beliefs of this model", received=str(layer),
+            remedy="leave it out for the output end",
+        )  # fmt: skip
+    return layer
+
+
+def _draw(tree: CondensationTree, traced: BeliefTrace, depth: int, name: str, clusters: int | None) -> None:
+    from rich.console import Console
+    from rich.text import Text
+
+    from rgprobe.cli.dendrogram import dendrogram_lines
+    from rgprobe.cli.failures import printable
+    from rgprobe.report.payload import running_text
+
+    number = clusters if clusters is not None else tree.effective_clusters()
+    cut = tree.cut(n_clusters=number)
+    labels = [running_text(token) for token in traced.recorded_tokens(0)]
+    console = Console(highlight=False)
+    lines = [
+        f"{printable(name)}, {traced.belief} beliefs, {traced.depth_dim} {depth} of {traced.n_depths - 1}: "
+        f"{_which_tokens(tree, traced)}, {tree.loss(1):.4g} nats per token to lose",
+        "cluster, token, merges to the right, nats per token lost once joined with the line above",
+        "",
+        *dendrogram_lines(tree, labels, cut, width=console.width, ascii_only=console.options.ascii_only),
+        "",
+        f"Cut into {number} meta-token(s), {tree.loss(number):.4g} nats per token lost ({_share(tree, number)}):",
+        *(f"{cluster + 1:>4}  {_members(labels, cut == cluster)}" for cluster in range(number)),
+    ]
+    for line in lines:
+        console.print(Text(line), soft_wrap=True)
+
+
+def _which_tokens(tree: CondensationTree, traced: BeliefTrace) -> str:
+    length = len(traced.tokens[0])
+    return f"{tree.n_leaves} of {length} tokens" + ("" if tree.n_leaves > 1 else " (nothing to merge)")
+
+
+def _share(tree: CondensationTree, number: int) -> str:
+    return f"{tree.loss(number) / tree.loss(1):.0%} of what there is to lose" if tree.loss(1) > 0 else "nothing to lose"
+
+
+def _members(labels: list[str], chosen: Any) -> str:
+    return " | ".join(label.strip(" ") for label, inside in zip(labels, chosen, strict=True) if inside)
