@@ -255,7 +255,7 @@ def _collected(parts: Sequence[PromptTrace], name: str) -> list[Any]:
     return [getattr(part, name) for part in parts if getattr(part, name) is not None]
 
 
-def _pad(arrays: Sequence[np.ndarray], fill: float) -> np.ndarray:
+def _pad(arrays: Sequence[np.ndarray], fill: float | int) -> np.ndarray:
     """Stack arrays of unequal shape, filling what is missing."""
     shape = np.max([array.shape for array in arrays], axis=0)
     out = np.full((len(arrays), *shape), fill, dtype=arrays[0].dtype)

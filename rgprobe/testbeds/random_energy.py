@@ -16,7 +16,6 @@ from functools import lru_cache
 
 import numpy as np
 from jaxtyping import Float, Float64
-from numpy.typing import ArrayLike
 
 from rgprobe.errors import OptionError
 
@@ -46,7 +45,7 @@ def exact(n: int, beta: float) -> dict[str, float]:
     }
 
 
-def critical_beta(n: ArrayLike) -> Float[np.ndarray, "..."]:
+def critical_beta(n: int | float | np.ndarray) -> Float[np.ndarray, "..."]:
     """beta_c = sqrt(2 ln n): above it a few keys carry the row, in the limit of large n."""
     return np.asarray(np.sqrt(2 * np.log(np.asarray(n, dtype=float))))
 
