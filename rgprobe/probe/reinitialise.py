@@ -147,6 +147,8 @@ def _fresh(probe: Probe, model: Any, seed: int) -> Probe:
 def _fresh_native(probe: Probe, seed: int) -> Probe:
     """transformer_lens's own models carry their initialiser on the bridge."""
     bridge = copy.deepcopy(probe.bridge)
+    # a seed in the configuration outranks the generator's: every null would be the model's own first weights
+    bridge.cfg.seed = seed
     with _seeded(seed):
         bridge.init_weights()
     return _wrap(probe, bridge, seed)
