@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rgprobe.errors import EnvironmentFault
-from rgprobe.models.locking import exclusive
+from rgprobe.locking import exclusive
 
 __all__ = ["Staging", "staged_output"]
 

@@ -17,10 +17,10 @@ from numpy import ndarray
 from tokenizers import Tokenizer
 
 from rgprobe.errors import BadInput, DeviceError, OptionError
+from rgprobe.locking import exclusive
 from rgprobe.models.corpus import Document, load_corpus
 from rgprobe.models.evaluation import Loss, total_loss
 from rgprobe.models.families import get_family
-from rgprobe.models.locking import exclusive
 from rgprobe.models.optimization import build_optimizer, learning_rate, optimize_step
 from rgprobe.models.options import TrainingOptions
 from rgprobe.models.recording import write_record

@@ -1,7 +1,7 @@
 import pytest
 
 from rgprobe.errors import EnvironmentFault
-from rgprobe.models.locking import exclusive
+from rgprobe.locking import exclusive
 
 
 def test_second_run_into_a_directory_is_refused_and_a_finished_one_is_not(tmp_path):
@@ -14,5 +14,5 @@ def test_second_run_into_a_directory_is_refused_and_a_finished_one_is_not(tmp_pa
 
 def test_directory_that_cannot_be_made_is_refused(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(EnvironmentFault, match="a place that can be written"), exclusive(tmp_path / "file" / "run"):
+    with pytest.raises(EnvironmentFault, match="a directory that can be created and written"), exclusive(tmp_path / "file" / "run"):
         pass

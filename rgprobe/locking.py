@@ -9,7 +9,6 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from rgprobe.errors import EnvironmentFault
-from rgprobe.models.storage import not_writable
 
 __all__ = ["exclusive"]
 
@@ -29,7 +28,12 @@ def exclusive(directory: Path) -> Iterator[Path]:
             raise PermissionError(f"{directory} is read-only")
         descriptor = os.open(directory, os.O_RDONLY)
     except OSError as error:
-        raise not_writable(directory, error) from error
+        raise EnvironmentFault(
+            str(directory),
+            expected="a directory that can be created and written",
+            received=error.strerror or str(error),
+            remedy="pass another --out",
+        ) from error
     try:
         _lock(directory, descriptor)
         yield directory
