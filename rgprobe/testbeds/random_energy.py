@@ -33,7 +33,7 @@ def exact(n: int, beta: float) -> dict[str, float]:
 
     Example:
         >>> averages = exact(64, 1e-3)
-        >>> abs(averages["entropy"] - np.log(64)) < 1e-5
+        >>> bool(abs(averages["entropy"] - np.log(64)) < 1e-5)
         True
     """
     _check(n, beta)
