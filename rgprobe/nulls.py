@@ -38,12 +38,12 @@ class Comparison:
     """A value against a null, elementwise over (...) entries.
 
     Attributes:
-        null: mean of the null.
+        null: mean of the null over the prompts where the value is defined too.
         null_low, null_high: 95% prediction band: where the same statistic of one more null draw would fall.
-        difference: value - null.
+        difference: mean over those prompts of value - null.
         low, high: 95% interval of the difference.
         p_value: two-sided.
-        sufficient: whether there are enough draws and prompts for a verdict.
+        sufficient: whether there are enough seeds and prompts for a verdict, where the quantity is defined.
         carries: which variance the interval carries: "prompts and seeds", "prompts", "seeds" or "nothing".
     """
 
@@ -54,7 +54,7 @@ class Comparison:
     low: Float64[np.ndarray, "..."]
     high: Float64[np.ndarray, "..."]
     p_value: Float64[np.ndarray, "..."]
-    sufficient: bool
+    sufficient: Bool[np.ndarray, "..."]
     carries: str
 
 
@@ -68,26 +68,36 @@ def compare_with_seeds(
 
         se^2 = Var_s(m_s) (1 + 1/S) + Var_p(D_p) / P,     t with S - 1 degrees of freedom:
 
-    the 1 is the spread of the checkpoint itself, which no number of prompts or seeds averages away.
+    the 1 is the spread of the checkpoint itself, which no number of prompts or seeds averages away. S and P are counted
+    entry by entry, over what is defined; a prompt counts where both the checkpoint and the null are.
 
     Source: Welch-type prediction interval for a crossed design with random seeds and prompts; conservative, because the
     seed-prompt interaction enters both terms.
     """
-    seeds, prompts = null.shape[:2]
-    means = _mean(null, 1)
-    seed_variance = _variance(means) * (1 + 1 / seeds)
-    prompt_variance = _variance(value - _mean(null, 0)) / prompts
-    difference = _mean(value, 0) - _mean(means, 0)
-    if seeds > 1:
-        carries = "prompts and seeds" if prompts > 1 else "seeds"
-        variance = seed_variance + np.nan_to_num(prompt_variance)
-        freedom = seeds - 1
+    several = null.shape[0] > 1
+    paired = value - _mean(null, 0)
+    defined = np.isfinite(paired)
+    prompts = defined.sum(0)
+    means = _mean(np.where(defined, null, np.nan), 1)
+    seeds = np.isfinite(means).sum(0)
+    seed_variance = _variance(means) * (1 + 1 / np.maximum(seeds, 1))
+    prompt_variance = _variance(paired) / np.maximum(prompts, 1)
+    if several:
+        carries = "prompts and seeds" if value.shape[0] > 1 else "seeds"
+        variance, freedom = seed_variance + np.nan_to_num(prompt_variance), seeds - 1
     else:
-        carries = "prompts" if prompts > 1 else "nothing"
-        variance, freedom = prompt_variance, max(prompts - 1, 1)
-    spread = np.sqrt(seed_variance)
-    sufficient = seeds >= MINIMUM_SEEDS and prompts >= MINIMUM_PROMPTS
-    return _comparison(_mean(means, 0), spread, max(seeds - 1, 1), difference, variance, freedom, sufficient, carries)
+        carries = "prompts" if value.shape[0] > 1 else "nothing"
+        variance, freedom = prompt_variance, prompts - 1
+    return _comparison(
+        null=_mean(means, 0),
+        spread=np.sqrt(seed_variance),
+        band_freedom=seeds - 1,
+        difference=_mean(paired, 0),
+        variance=variance,
+        freedom=freedom,
+        sufficient=(seeds >= MINIMUM_SEEDS) & (prompts >= MINIMUM_PROMPTS),
+        carries=carries,
+    )
 
 
 def compare_with_draws(
@@ -96,17 +106,24 @@ def compare_with_draws(
     """Prompts against null draws made independently for each prompt: shuffled tokens, random partitions.
 
     No seed is shared between prompts, so the paired differences D_p = value_p - mean_k null_kp are independent and a
-    t interval over prompts, P - 1 degrees of freedom, carries all the variance there is.
+    t interval over prompts, P - 1 degrees of freedom, carries all the variance there is. P counts, entry by entry, the
+    prompts where both are defined.
     """
-    prompts = value.shape[0]
     null_by_prompt = _mean(null, 0)
-    variance = _variance(value - null_by_prompt) / prompts
-    spread = np.sqrt(_variance(null_by_prompt) / prompts)
-    difference = _mean(value, 0) - _mean(null_by_prompt, 0)
-    sufficient = prompts >= MINIMUM_PROMPTS
-    carries = "prompts" if prompts > 1 else "nothing"
-    freedom = max(prompts - 1, 1)
-    return _comparison(_mean(null_by_prompt, 0), spread, freedom, difference, variance, freedom, sufficient, carries)
+    paired = value - null_by_prompt
+    null_by_prompt = np.where(np.isfinite(paired), null_by_prompt, np.nan)
+    prompts = np.isfinite(paired).sum(0)
+    counted = np.maximum(prompts, 1)
+    return _comparison(
+        null=_mean(null_by_prompt, 0),
+        spread=np.sqrt(_variance(null_by_prompt) / counted),
+        band_freedom=prompts - 1,
+        difference=_mean(paired, 0),
+        variance=_variance(paired) / counted,
+        freedom=prompts - 1,
+        sufficient=prompts >= MINIMUM_PROMPTS,
+        carries="prompts" if value.shape[0] > 1 else "nothing",
+    )
 
 
 def benjamini_hochberg(p_values: Float64[np.ndarray, "*tests"], *, rate: float = 0.05) -> Bool[np.ndarray, "*tests"]:
@@ -178,25 +195,34 @@ def shuffle_tokens(prompt: EncodedPrompt, *, seed: int, special: frozenset[int] 
 
 
 def _comparison(
+    *,
     null: np.ndarray,
     spread: np.ndarray,
-    band_freedom: int,
+    band_freedom: np.ndarray,
     difference: np.ndarray,
     variance: np.ndarray,
-    freedom: int,
-    sufficient: bool,
+    freedom: np.ndarray,
+    sufficient: np.ndarray,
     carries: str,
 ) -> Comparison:
     error = np.sqrt(variance)
+    freedom = np.maximum(freedom, 1)
     half = special.stdtrit(freedom, (1 + CONFIDENCE) / 2) * error
-    band = special.stdtrit(band_freedom, (1 + CONFIDENCE) / 2) * spread
+    band = special.stdtrit(np.maximum(band_freedom, 1), (1 + CONFIDENCE) / 2) * spread
     with np.errstate(divide="ignore", invalid="ignore"):
         # no spread at all: equal values agree, unequal ones differ for certain
         ratio = np.where(error > 0, np.abs(difference) / error, np.where(difference == 0, 0.0, np.inf))
-    p_value = np.where(np.isfinite(error), 2 * special.stdtr(freedom, -ratio), np.nan)
-    p_value = np.where(np.isfinite(difference), p_value, np.nan)
+    p_value = np.where(np.isfinite(error) & np.isfinite(difference), 2 * special.stdtr(freedom, -ratio), np.nan)
     return Comparison(
-        null, null - band, null + band, difference, difference - half, difference + half, p_value, sufficient, carries
+        null=null,
+        null_low=null - band,
+        null_high=null + band,
+        difference=difference,
+        low=difference - half,
+        high=difference + half,
+        p_value=p_value,
+        sufficient=sufficient,
+        carries=carries,
     )
 
 
@@ -206,7 +232,7 @@ def _mean(values: np.ndarray, axis: int) -> np.ndarray:
 
 
 def _variance(values: np.ndarray) -> np.ndarray:
-    """Unbiased variance along the first axis; NaN for a single entry."""
+    """Unbiased variance along the first axis; NaN where fewer than two values are finite."""
     if values.shape[0] < 2:
         return np.full(values.shape[1:], np.nan)
     with _all_nan_is_fine():
