@@ -1,0 +1,64 @@
+"""`docs/diagnostics.md` is written from the registry. To write it again: `python tests/test_diagnostics_page.py`."""
+
+from pathlib import Path
+
+from rgprobe.diagnostics import Diagnostic, available
+
+PAGE = Path(__file__).parents[1] / "docs" / "diagnostics.md"
+
+HEADER = """# Diagnostics
+
+Written from the registry by `python tests/test_diagnostics_page.py`; a test fails when this page and the code differ.
+
+Every diagnostic is a measurement on a trace. It is indexed by block (L), by state (L + 1: state 0 is the input end, state L
+the output end) or by transition between states (L); what is measured on thermal beliefs is indexed by block. Each quantity is reported
+as value, null, difference and interval, per null model; what is undefined is NaN. A quantity marked *identity* is true by
+construction: it is checked, and no null is needed to believe it.
+"""
+
+
+def page() -> str:
+    diagnostics = list(available().values())
+    table = ["| id | name | what it is | indexed by | beliefs | collects |", "|---|---|---|---|---|---|"]
+    table += [_row(d.catalogue, f"[`{d.name}`](#{d.name})", d.title, d.depth, ", ".join(d.beliefs) or "any",
+                   ", ".join(sorted(d.requires))) for d in diagnostics]  # fmt: skip
+    return "\n".join([HEADER, *table, "", *(line for d in diagnostics for line in _section(d))])
+
+
+def _section(diagnostic: Diagnostic) -> list[str]:
+    quantities = [
+        _row(f"`{q.name}`", "none" if q.units == "1" else q.units, q.meaning + (" (*identity*)" if q.identity else ""))
+        for q in diagnostic.quantities
+    ]
+    return [
+        f"## {diagnostic.name}",
+        "",
+        f"{diagnostic.catalogue}. {diagnostic.title}. {diagnostic.reading}",
+        "",
+        "| quantity | units | meaning |",
+        "|---|---|---|",
+        *quantities,
+        "",
+        f"- Assumption: {diagnostic.assumption}.",
+        f"- Undefined: {diagnostic.undefined}.",
+        "",
+    ]
+
+
+def _row(*cells: str) -> str:
+    escaped = (cell.replace("|", "\\|") for cell in cells)
+    return f"| {' | '.join(escaped)} |"
+
+
+def test_the_page_is_what_the_registry_says():
+    assert PAGE.read_text("utf-8") == page(), "run python tests/test_diagnostics_page.py"
+
+
+def test_every_quantity_is_described():
+    for diagnostic in available().values():
+        assert diagnostic.reading.endswith("."), diagnostic.name
+        assert all(q.units and q.meaning for q in diagnostic.quantities), diagnostic.name
+
+
+if __name__ == "__main__":
+    PAGE.write_text(page(), "utf-8")
