@@ -11,9 +11,9 @@ HEADER = """# Diagnostics
 Written from the registry by `python tests/test_diagnostics_page.py`; a test fails when this page and the code differ.
 
 Every diagnostic is a measurement on a trace. It is indexed by block (L), by state (L + 1: state 0 is the input end, state L
-the output end) or by transition between states (L); what is measured on thermal beliefs is indexed by block. Each quantity is reported
-as value, null, difference and interval, per null model; what is undefined is NaN. A quantity marked *identity* is true by
-construction: it is checked, and no null is needed to believe it.
+the output end) or by transition between states (L); what is measured on thermal beliefs is indexed by block. Each quantity
+is reported as value, null, difference and interval, per null model; what is undefined is NaN. A quantity marked *identity*
+is true by construction: it is checked, and no null is needed to believe it.
 """
 
 
