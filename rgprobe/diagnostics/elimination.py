@@ -63,7 +63,7 @@ DIAGNOSTIC = Diagnostic(
         Quantity("effective_hypotheses", "1", "2^H: how many tokens are still in play"),
         Quantity("answer_surprisal", "bits", "-log2 p_l(answer)"),
         Quantity("answer_mass", "1", "p_l(answer)"),
-        Quantity("class_mass", "1", "total probability of the class of answers given; of the answer if there is one"),
+        Quantity("class_mass", "1", "total probability of the class of answers, where one was given"),
         Quantity("answer_rank", "1", "rank of the answer, geometric mean"),
         Quantity("output_participation", "1", "1 / sum p^2 of the prediction"),
         Quantity("output_theta", "1", "sqrt(2 ln V) / std(logits): reduced temperature of the prediction"),

@@ -140,7 +140,7 @@ def _reduce(now: _Prediction, output: _Prediction, answers: Tensor) -> dict[str,
         "logit_deviation": deviation,
         "answer_log_probability": torch.where(known, of_answer[:, 0], nothing),
         "answer_rank": torch.where(known, 1.0 + (now.log_p > of_answer).sum(-1).double(), nothing),
-        "class_log_probability": torch.where(known, of_class, nothing),
+        "class_log_probability": torch.where(known, of_class, nothing) if answers.shape[1] > 1 else nothing,
     }
 
 
