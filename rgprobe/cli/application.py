@@ -16,7 +16,6 @@ import typer
 
 from rgprobe.cli.failures import EXIT_INTERRUPTED, exit_code, failure_line
 from rgprobe.cli.info_command import info_command
-from rgprobe.cli.options import Session
 from rgprobe.cli.report_command import report_command
 from rgprobe.cli.run_command import run_command
 from rgprobe.cli.tree_command import tree_command
@@ -41,10 +40,11 @@ def _application() -> typer.Typer:
     return app
 
 
-def _show_version(wanted: bool) -> None:
+def _show_version(wanted: bool) -> bool:
     if wanted:
         typer.echo(f"rgprobe {version('rgprobe')}")
         raise typer.Exit
+    return wanted
 
 
 def _describe(
@@ -72,22 +72,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         rgprobe 0...
         0
     """
-    session = Session()
+    words = sys.argv[1:] if arguments is None else list(arguments)
     _write_what_can_be_encoded()
     try:
         with _terminated_like_interrupted():
             command: Any = typer.main.get_command(_application())
-            status = command.main(
-                sys.argv[1:] if arguments is None else list(arguments),
-                prog_name="rgprobe",
-                standalone_mode=False,
-                obj=session,
-            )
+            status = command.main(words, prog_name="rgprobe", standalone_mode=False)
             sys.stdout.flush()
     except BrokenPipeError:
         return _reader_has_gone()
     except (Exception, KeyboardInterrupt) as error:
-        if session.debug:
+        if "--debug" in words:
             traceback.print_exc()
         return _report(error)
     if status == EXIT_INTERRUPTED:  # what typer makes of Ctrl-C

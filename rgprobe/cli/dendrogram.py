@@ -47,9 +47,9 @@ def dendrogram_lines(
     Example:
         >>> tree = CondensationTree.from_parents([3, 3, 4, 4, -1], [0.25, 0.5])
         >>> print("\\n".join(dendrogram_lines(tree, ["to", "be", "or"], tree.cut(n_clusters=2), width=30)))
-        1  to  ────┬──────────┐
-        1  be  ────┘          │  0.25
-        2  or  ───────────────┘  0.75
+        1  to  ─────┬──────────┐
+        1  be  ─────┘          │  0.25
+        2  or  ────────────────┘  0.75
     """
     order = leaf_order(tree)
     label_width = min(max(cell_len(label) for label in labels), LONGEST_LABEL)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import Annotated
 
@@ -22,25 +21,11 @@ __all__ = [
     "DtypeOption",
     "Positions",
     "Quiet",
-    "Session",
     "Sink",
     "SinkOption",
     "Truncate",
     "parse_positions",
 ]
-
-
-@dataclass
-class Session:
-    """What holds for one invocation, whichever command it is."""
-
-    debug: bool = False
-
-
-def _remember_debug(context: typer.Context, wanted: bool) -> None:
-    session = context.find_root().obj
-    if isinstance(session, Session):
-        session.debug = wanted
 
 
 class Belief(StrEnum):
@@ -101,10 +86,8 @@ AllowPickle = Annotated[
     bool, typer.Option("--allow-pickle", help="Accept pickled weights; they are read with weights_only=True.")
 ]
 Quiet = Annotated[bool, typer.Option("--quiet", help="No progress bar.")]
-Debug = Annotated[
-    bool,
-    typer.Option("--debug", callback=_remember_debug, is_eager=True, help="Show the traceback of a failure."),
-]
+# read by `main`, which is where failures end up; declared here so that every command takes and explains it
+Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of a failure.")]
 
 
 def parse_positions(text: str) -> int | list[int]:

@@ -15,7 +15,7 @@ from rgprobe.cli.failures import printable
 from rgprobe.flow import RGFlow
 from rgprobe.nulls import MINIMUM_PROMPTS, MINIMUM_SEEDS
 
-__all__ = ["summary_json", "summary_text"]
+__all__ = ["counted", "summary_json", "summary_text"]
 
 STRONGEST = 6
 Files = Mapping[str, tuple[Path, Path]]
@@ -45,14 +45,14 @@ def summary_text(flows: Mapping[str, RGFlow], files: Files, report: Path) -> str
     """The summary in plain words, one paragraph per checkpoint."""
     blocks = ["\n".join(_paragraph(name, flow)) for name, flow in flows.items()]
     written = [path for name in flows for path in files[name]]
-    places = "\n".join(["Wrote", *(f"  {printable(str(path))}" for path in written)])
-    return "\n\n".join([*blocks, f"{places}\nOpen {printable(str(report))} in a browser."])
+    places = [*(f"  {printable(str(path))}" for path in written), f"  {printable(str(report))}: open it in a browser"]
+    return "\n\n".join([*blocks, "\n".join(["Wrote", *places])])
 
 
 def _paragraph(name: str, flow: RGFlow) -> list[str]:
     table = _at_run_policy(flow.summary())
     lines = [
-        f"{printable(name)}: {len(flow.prompts)} prompt(s), {_seeds(flow)} random initialisation(s), "
+        f"{printable(name)}: {counted(len(flow.prompts), 'prompt')}, {counted(_seeds(flow), 'random initialisation')}, "
         f"{flow.provenance['belief']} beliefs"
     ]
     if _sufficient(flow):
@@ -127,8 +127,18 @@ def _caveats(flow: RGFlow) -> list[str]:
         )
     cut = sum(1 for tokens in flow.provenance["truncated_tokens"] if tokens)
     if cut:
-        lines.append(f"  {cut} prompt(s) were cut to the context length.")
+        lines.append(f"  {counted(cut, 'prompt')} {'was' if cut == 1 else 'were'} cut to the context length.")
     return lines
+
+
+def counted(count: int, noun: str) -> str:
+    """A number and its noun.
+
+    Example:
+        >>> counted(1, "prompt"), counted(24, "prompt")
+        ('1 prompt', '24 prompts')
+    """
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
 def _names(table: pd.DataFrame) -> str:

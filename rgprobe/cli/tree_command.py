@@ -116,6 +116,7 @@ def _draw(tree: CondensationTree, traced: BeliefTrace, depth: int, name: str, cl
 
     from rgprobe.cli.dendrogram import dendrogram_lines
     from rgprobe.cli.failures import printable
+    from rgprobe.cli.run_summary import counted
     from rgprobe.report.payload import running_text
 
     number = clusters if clusters is not None else tree.effective_clusters()
@@ -129,7 +130,7 @@ def _draw(tree: CondensationTree, traced: BeliefTrace, depth: int, name: str, cl
         "",
         *dendrogram_lines(tree, labels, cut, width=console.width, ascii_only=console.options.ascii_only),
         "",
-        f"Cut into {number} meta-token(s), {tree.loss(number):.4g} nats per token lost ({_share(tree, number)}):",
+        f"Cut into {counted(number, 'meta-token')}, {tree.loss(number):.4g} nats per token lost ({_share(tree, number)}):",
         *(f"{cluster + 1:>4}  {_members(labels, cut == cluster)}" for cluster in range(number)),
     ]
     for line in lines:

@@ -1,0 +1,71 @@
+"""A tiny random checkpoint with the shipped tokenizer, and `rgprobe` called in this process."""
+
+import os
+import shutil
+from typing import NamedTuple
+
+os.environ["HF_HUB_OFFLINE"] = "1"  # before transformers is imported: everything here is on disk
+
+import pytest
+import torch
+from transformers import LlamaConfig, LlamaForCausalLM
+
+from rgprobe.cli import main
+from rgprobe.models.shipped import shipped_path
+
+CONTEXT, VOCABULARY = 48, 2048
+
+
+class Outcome(NamedTuple):
+    """What one invocation did."""
+
+    code: int
+    out: str
+    err: str
+
+
+@pytest.fixture(scope="session")
+def built_checkpoint(tmp_path_factory):
+    directory = tmp_path_factory.mktemp("built") / "tiny"
+    sizes = {"hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 2, "num_attention_heads": 2}
+    config = LlamaConfig(
+        **sizes, vocab_size=VOCABULARY, max_position_embeddings=CONTEXT, bos_token_id=0, eos_token_id=0,
+        tie_word_embeddings=True,
+    )  # fmt: skip
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        LlamaForCausalLM(config).save_pretrained(directory)
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        shutil.copy(shipped_path("standard-small") / name, directory)
+    return directory
+
+
+@pytest.fixture
+def checkpoint(built_checkpoint, tmp_path):
+    """A copy that a test may damage."""
+    return shutil.copytree(built_checkpoint, tmp_path / "tiny")
+
+
+@pytest.fixture
+def rgprobe(capsys):
+    """Call the command line; standard error never holds more than one line."""
+
+    def call(*arguments):
+        code = main([str(argument) for argument in arguments])
+        out, err = capsys.readouterr()
+        assert err.count("\n") == (code != 0), err
+        assert err == "" or err.startswith("rgprobe: ")
+        assert "Traceback" not in out + err
+        return Outcome(code, out, err)
+
+    return call
+
+
+@pytest.fixture
+def run_tiny(rgprobe, checkpoint, tmp_path):
+    """`rgprobe run` on the tiny checkpoint, fast unless told otherwise."""
+
+    def call(*arguments, source=checkpoint, out=tmp_path / "out", nulls=0):
+        return rgprobe("run", source, "--nulls", nulls, "--out", out, "--device", "cpu", *arguments)
+
+    return call

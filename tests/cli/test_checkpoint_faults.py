@@ -1,0 +1,166 @@
+"""Whatever is wrong with a checkpoint: exit status 2, one line that names the culprit, nothing left behind."""
+
+import json
+import struct
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+TEXT = ("--text", "Now is the winter")
+
+
+def refused(outcome, *words, code=2):
+    assert outcome.code == code, outcome
+    assert outcome.out == ""
+    for word in words:
+        assert word in outcome.err, outcome.err
+
+
+@pytest.fixture
+def edit_tensors(checkpoint):
+    def edit(change):
+        path = checkpoint / "model.safetensors"
+        tensors = load_file(path)
+        change(tensors)
+        save_file(tensors, path, metadata={"format": "pt"})
+
+    return edit
+
+
+@pytest.fixture
+def edit_config(checkpoint):
+    def edit(**changes):
+        path = checkpoint / "config.json"
+        path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+
+    return edit
+
+
+def test_no_directory_is_left_by_a_refused_checkpoint(run_tiny, tmp_path):
+    refused(run_tiny(*TEXT, source=tmp_path / "nowhere"), "nowhere", "no such directory")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("kept", [0, 5, 300, -1])
+def test_truncated_weights(run_tiny, checkpoint, kept):
+    path = checkpoint / "model.safetensors"
+    content = path.read_bytes()
+    path.write_bytes(content[:kept])
+    refused(run_tiny(*TEXT), "model.safetensors")
+
+
+def test_header_that_claims_more_than_there_is(run_tiny, checkpoint):
+    path = checkpoint / "model.safetensors"
+    path.write_bytes(struct.pack("<Q", 2**60) + path.read_bytes()[8:])
+    refused(run_tiny(*TEXT), "model.safetensors")
+
+
+def test_missing_tensor(run_tiny, edit_tensors):
+    edit_tensors(lambda tensors: tensors.pop("model.layers.1.mlp.up_proj.weight"))
+    refused(run_tiny(*TEXT), "missing", "model.layers.1.mlp.up_proj.weight")
+
+
+def test_extra_tensor(run_tiny, edit_tensors):
+    edit_tensors(lambda tensors: tensors.update(stowaway=torch.zeros(3)))
+    refused(run_tiny(*TEXT), "unexpected", "stowaway")
+
+
+def test_misshapen_tensor(run_tiny, edit_tensors):
+    edit_tensors(lambda tensors: tensors.update({"model.norm.weight": torch.ones(17)}))
+    refused(run_tiny(*TEXT), "model.norm.weight")
+
+
+def test_weights_that_are_not_finite_are_named_and_counted(run_tiny, edit_tensors):
+    def spoil(tensors):
+        tensors["model.layers.0.self_attn.q_proj.weight"][0, :3] = torch.tensor([torch.nan, torch.inf, -torch.inf])
+
+    edit_tensors(spoil)
+    refused(run_tiny(*TEXT), "model.layers.0.self_attn.q_proj.weight", "3 NaN or infinite")
+
+
+def test_pickle_is_refused_unless_asked_for(run_tiny, checkpoint):
+    tensors = load_file(checkpoint / "model.safetensors")
+    (checkpoint / "model.safetensors").unlink()
+    torch.save(tensors, checkpoint / "pytorch_model.bin")
+    refused(run_tiny(*TEXT), "pytorch_model.bin", "pickle")
+    assert run_tiny(*TEXT, "--allow-pickle").code == 0
+
+
+def test_pickle_that_runs_code_is_never_read(run_tiny, checkpoint, tmp_path):
+    class Payload:
+        def __reduce__(self):
+            return (open, (str(tmp_path / "ran"), "w"))
+
+    (checkpoint / "model.safetensors").unlink()
+    torch.save({"model.norm.weight": Payload()}, checkpoint / "pytorch_model.bin")
+    refused(run_tiny(*TEXT, "--allow-pickle"), "tiny")
+    assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize("key", ["auto_map", "trust_remote_code"])
+def test_remote_code_is_never_followed(run_tiny, edit_config, key):
+    edit_config(**{key: {"AutoModelForCausalLM": "evil.Model"}})
+    refused(run_tiny(*TEXT), "config.json", key)
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", "{}", '{"model_type": 3}', "\udcff"])
+def test_unreadable_config(run_tiny, checkpoint, content):
+    (checkpoint / "config.json").write_text(content, errors="surrogateescape")
+    refused(run_tiny(*TEXT), "config.json")
+
+
+def test_config_without_weights(run_tiny, checkpoint):
+    (checkpoint / "model.safetensors").unlink()
+    refused(run_tiny(*TEXT), "model.safetensors", "no weight file")
+
+
+@pytest.mark.parametrize("changes", [{"model_type": "no_such"}, {"num_attention_heads": 3}, {"hidden_size": "wide"}])
+def test_config_that_no_model_fits(run_tiny, edit_config, changes):
+    edit_config(**changes)
+    refused(run_tiny(*TEXT), "tiny")
+
+
+def test_torn_tokenizer(run_tiny, checkpoint):
+    path = checkpoint / "tokenizer.json"
+    path.write_text(path.read_text()[:1000])
+    refused(run_tiny(*TEXT), "tiny", "tokenizer")
+
+
+def test_text_for_a_model_without_tokenizer(run_tiny, checkpoint):
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        (checkpoint / name).unlink()
+    refused(run_tiny(*TEXT), "tokenizer")
+
+
+def test_vocabulary_smaller_than_a_token_id(run_tiny, edit_config, edit_tensors):
+    edit_config(vocab_size=300)
+    name = "model.embed_tokens.weight"
+    edit_tensors(lambda tensors: tensors.update({name: tensors[name][:300].clone()}))
+    refused(run_tiny(*TEXT), "prompt 0", "vocabulary size 300", "id ")
+
+
+def test_hub_id_that_cannot_be_reached(run_tiny, monkeypatch):
+    import huggingface_hub
+
+    def offline(*args, **kwargs):
+        raise OSError("Network is unreachable\nwith a second line \x1b[31m")
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", offline)
+    refused(run_tiny(*TEXT, source="some-org/some-model"), "some-org/some-model", "offline, pass a directory")
+
+
+def test_device_that_is_not_there(run_tiny, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    refused(run_tiny(*TEXT, "--device", "cuda"), "cuda", "none on this machine")
+    refused(run_tiny(*TEXT, "--device", "abacus"), "abacus")
+
+
+def test_memory_that_runs_out_is_the_environment(run_tiny, monkeypatch):
+    import rgprobe.flow
+
+    def exhausted(*args, **kwargs):
+        raise RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes")
+
+    monkeypatch.setattr(rgprobe.flow, "trace", exhausted)
+    refused(run_tiny(*TEXT), "out of memory", code=3)
