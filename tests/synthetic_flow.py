@@ -95,6 +95,9 @@ def _group(rng, diagnostic, dim, headed, sinked, units, prompts, blocks, heads, 
         null = draw(null_dims, 0.5)
         coords["null_model"] = list(NULLS)
         variables |= {"null": null, "null_low": (null[0], null[1] - 0.2), "null_high": (null[0], null[1] + 0.2)}
+        words = ["descriptive", "beats null", "within null"]
+        variables["verdict_by_null"] = (null[0], np.resize(words, null[1].shape))
+        variables["trend_verdict_by_null"] = (tuple(n for n, _ in slim), np.resize(words, [size for _, size in slim]))
         for part in ("null", "difference", "low", "high", "p_value"):
             variables[f"trend_{part}"] = draw(slim)
     attrs = {"title": f"Title of {diagnostic}", "catalogue": "D0", "assumption": "made up", "reading": "Read it so.",
@@ -115,7 +118,7 @@ def _details(groups, rng, recorded, blocks):
             parents[prompt, state, : 2 * n - 1] = _random_parents(rng, n)
             costs[prompt, state, : n - 1] = np.sort(rng.uniform(0.01, 0.3, n - 1))
     jeffreys[..., np.arange(positions), np.arange(positions)] = 0.0
-    groups["consensus"]["jeffreys"] = (("prompt", "state", "position", "source"), jeffreys)
+    groups["consensus"]["jeffreys_matrix"] = (("prompt", "state", "position", "source"), jeffreys)
     groups["condensation"]["parents"] = (("prompt", "state", "node"), parents)
     groups["condensation"]["merge_costs"] = (("prompt", "state", "merge"), costs)
     phases = np.resize(["exploration", "crossover", "condensed", ""], groups["temperature"]["value"].shape[-2:])

@@ -18,6 +18,7 @@ from rgprobe.plots.arrays import (
     select,
     unit_label,
 )
+from rgprobe.plots.scales import fit_values
 from rgprobe.plots.style import DASHES, MEASURED, NULL_COLOURS, SOURCES, depth_axis, new_figure, shade
 from rgprobe.plots.tokens import figure_text
 
@@ -55,7 +56,8 @@ def flow_over_depth(flows: Flows, diagnostic: str, quantity: str) -> go.Figure:
         )
     else:
         figure.update_xaxes(**depth_axis(dim, next(iter(depths.values()))))
-    figure.update_yaxes(title=f"{quantity_label(quantity)} ({unit_label(first)})")
+    figure.update_yaxes(title=f"{quantity_label(quantity)}<br>({unit_label(first)})")
+    fit_values(figure)
     return figure
 
 

@@ -33,7 +33,7 @@ def elimination(flows: Flows) -> go.Figure:
         for trace in single.data:
             trace.update(showlegend=bool(row == 1 and trace.showlegend is not False))
             figure.add_trace(trace, row=row, col=1)
-        figure.update_yaxes(title=single.layout.yaxis.title.text, rangemode="tozero", row=row, col=1)
+        figure.update_yaxes(**{**single.layout.yaxis.to_plotly_json(), "rangemode": "tozero"}, row=row, col=1)
         axis = single.layout.xaxis.to_plotly_json()
         figure.update_xaxes(**(axis if row == len(panels) else {**axis, "title": None}), row=row, col=1)
     figure.update_layout(template=template(), height=250 * len(panels))

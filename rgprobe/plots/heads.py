@@ -5,22 +5,24 @@ from __future__ import annotations
 import numpy as np
 import plotly.graph_objects as go
 import xarray as xr
+from plotly.colors import sample_colorscale
 from plotly.subplots import make_subplots
 
 from rgprobe.errors import OptionError
 from rgprobe.plots.arrays import Flows, items, named_flows, policy_sink, quantity_label, select, unit_label
+from rgprobe.plots.scales import is_wide, log_ticks
 from rgprobe.plots.style import DIVERGING, SEQUENTIAL, depth_axis, template
 from rgprobe.plots.tokens import figure_text
 
 __all__ = ["head_map"]
 
-LEGIBLE_CELLS = 96  # numbers are printed in the cells up to this many
+LEGIBLE_COLUMNS = 14  # numbers are printed in the cells up to this many blocks, all flows together
 
 
 def head_map(
     flows: Flows, diagnostic: str, quantity: str, *, sink: str | None = None, midpoint: float | None = None
 ) -> go.Figure:
-    """Draw the mean over prompts of one quantity, head against block; a ring marks heads that beat their null.
+    """Draw the mean over prompts of one quantity, head against block; a dot marks those that beat random initialisation.
 
     Args:
         flows: an `RGFlow`, a list of them, or a dict by name; several stand side by side on one colour scale.
@@ -47,9 +49,14 @@ def head_map(
         heads = items_or_range(each, "head")
         figure.update_yaxes(title="head" if column == 1 else None, tickvals=heads, autorange="reversed", showgrid=False,
                             row=1, col=column)  # fmt: skip
-    bar = {"title": {"text": f"{quantity_label(quantity)}<br>({unit_label(first)})", "side": "top"}}
     values = np.concatenate([each["value"].values.ravel() for each in arrays.values()]).astype(float)
-    figure.update_layout(coloraxis={"colorbar": bar, **_scale(values, midpoint)})
+    title = f"{quantity_label(quantity)}<br>({unit_label(first)})"
+    figure.update_layout(coloraxis=_scale(values, title, midpoint))
+    if sum(each.sizes["block"] for each in arrays.values()) <= LEGIBLE_COLUMNS:
+        figure.update_traces(texttemplate="%{text}", textfont={"size": 11}, selector={"type": "heatmap"})
+    if is_wide(values):
+        for cells in figure.select_traces({"type": "heatmap"}):
+            cells.z = np.log10(cells.z)
     return figure
 
 
@@ -68,16 +75,33 @@ def _chosen(arrays: xr.Dataset, sink: str | None) -> xr.Dataset:
     return arrays.sel(sink=sink or policy)
 
 
-def _scale(values: np.ndarray, midpoint: float | None) -> dict[str, object]:
-    """Colour limits: the central 96% where a few heads would otherwise flatten the rest."""
+def _scale(values: np.ndarray, title: str, midpoint: float | None) -> dict[str, object]:
+    """Colour axis; where a few of many heads would flatten the rest it covers the central 96%."""
     finite = values[np.isfinite(values)]
+    bar: dict[str, object] = {"title": {"text": title, "side": "top"}}
     if len(finite) == 0:
-        return {"colorscale": SEQUENTIAL}
+        return {"colorscale": SEQUENTIAL, "colorbar": bar}
     low, high = np.quantile(finite, [0.02, 0.98]) if len(finite) >= 50 else (finite.min(), finite.max())
+    if is_wide(values):
+        bar["tickvals"], bar["ticktext"] = log_ticks(low, high)
+        low, high, midpoint = np.log10(low), np.log10(high), None if midpoint is None else np.log10(midpoint)
     if midpoint is None:
-        return {"colorscale": SEQUENTIAL, "cmin": float(low), "cmax": float(high)}
+        return {"colorscale": SEQUENTIAL, "cmin": float(low), "cmax": float(high), "colorbar": bar}
     reach = max(high - midpoint, midpoint - low, 1e-12)
-    return {"colorscale": DIVERGING, "cmin": float(midpoint - reach), "cmax": float(midpoint + reach)}
+    return {
+        "colorscale": _centred(low, high, midpoint, reach),
+        "cmin": float(low),
+        "cmax": float(high),
+        "colorbar": bar,
+    }
+
+
+def _centred(low: float, high: float, midpoint: float, reach: float) -> list[list[object]]:
+    """The part of the diverging scale that the data use, the neutral colour at the midpoint."""
+    start, stop = ((limit - midpoint) / (2 * reach) + 0.5 for limit in (low, high))
+    steps = np.linspace(start, stop, 9)
+    colours = sample_colorscale([list(stop) for stop in DIVERGING], steps.tolist())
+    return [[float(at), colour] for at, colour in zip(np.linspace(0, 1, 9), colours, strict=True)]
 
 
 def _traces(arrays: xr.Dataset) -> list[go.Heatmap | go.Scatter]:
@@ -86,17 +110,19 @@ def _traces(arrays: xr.Dataset) -> list[go.Heatmap | go.Scatter]:
     blocks, heads = items_or_range(arrays, "block"), items_or_range(arrays, "head")
     verdict = arrays["verdict"].transpose("head", "block").values.astype(str)
     cells = go.Heatmap(
-        x=blocks, y=heads, z=z, coloraxis="coloraxis", xgap=1, ygap=1, customdata=_hover(arrays, verdict),
-        hovertemplate=f"block %{{x}}, head %{{y}}: %{{z:.4g}} {unit_label(arrays)}<br>%{{customdata}}<extra></extra>",
+        x=blocks, y=heads, z=z, coloraxis="coloraxis", xgap=1, ygap=1, text=_written(z), customdata=_hover(arrays, verdict),
+        hovertemplate=f"block %{{x}}, head %{{y}}: %{{text}} {unit_label(arrays)}<br>%{{customdata}}<extra></extra>",
     )  # fmt: skip
-    if z.size <= LEGIBLE_CELLS:
-        cells.update(texttemplate="%{z:.2f}", textfont={"size": 11})
     above = np.argwhere(verdict == "beats null")
-    rings = go.Scatter(
-        x=blocks[above[:, 1]], y=heads[above[:, 0]], mode="markers", name="beats null", hoverinfo="skip",
-        marker={"symbol": "circle-open", "size": 9 if z.size > LEGIBLE_CELLS else 26, "color": "#fff", "line": {"width": 2}},
+    marks = go.Scatter(
+        x=blocks[above[:, 1]] + 0.36, y=heads[above[:, 0]] - 0.3, mode="markers", name="beats null", hoverinfo="skip",
+        marker={"symbol": "circle", "size": 5, "color": "#fff", "line": {"width": 1.2, "color": "#222"}},
     )  # fmt: skip
-    return [cells, rings]
+    return [cells, marks]
+
+
+def _written(z: np.ndarray) -> list[list[str]]:
+    return [["" if np.isnan(value) else f"{value:.3g}" for value in row] for row in z]
 
 
 def _hover(arrays: xr.Dataset, verdict: np.ndarray) -> list[list[str]]:

@@ -87,4 +87,4 @@ def depth_axis(dim: str, depths: Sequence[float] | np.ndarray) -> dict[str, obje
     text[0] += "<br>input end"
     if last > 0:
         text[-1] += "<br>output end"
-    return {"title": {"text": dim}, "tickvals": [depths[k] for k in ticks], "ticktext": text}
+    return {"title": {"text": dim}, "tickvals": [depths[k] for k in ticks], "ticktext": text, "tickangle": 0}

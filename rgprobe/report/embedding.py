@@ -31,12 +31,16 @@ def escaped(text: object, *, longest: int = 400) -> str:
 
 
 def plain(value: Any) -> Any:
-    """Lists, dicts, strings and numbers only: arrays become lists, NaN and infinities None, floats keep six digits.
+    """Lists, dicts, strings and numbers only.
+
+    Arrays, packed by plotly or not, become lists; NaN and infinities become None; floats keep six digits.
 
     Example:
         >>> plain({"y": np.array([1.0, np.nan, 1 / 3])})
         {'y': [1.0, None, 0.333333]}
     """
+    if isinstance(value, Mapping) and "bdata" in value:
+        return plain(_decoded(value))
     if isinstance(value, Mapping):
         return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, np.ndarray):
@@ -48,6 +52,12 @@ def plain(value: Any) -> Any:
     if isinstance(value, float):
         return float(f"{value:.6g}") if math.isfinite(value) else None
     return value
+
+
+def _decoded(packed: Mapping[str, str]) -> np.ndarray:
+    """The array that plotly packed into base64, where NaN would survive unseen."""
+    flat = np.frombuffer(base64.b64decode(packed["bdata"]), dtype=packed["dtype"])
+    return flat.reshape([int(size) for size in packed["shape"].split(",")]) if "shape" in packed else flat
 
 
 def script_json(value: Any) -> str:

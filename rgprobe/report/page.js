@@ -8,10 +8,24 @@ let printing = false;
 function draw(element) {
   const { data: traces, layout } = drawings.get(element)();
   const template = data.templates[dark.matches && !printing ? "dark" : "light"];
-  const narrow = element.clientWidth < 480;
-  const margin = narrow ? { l: 48, r: 8, t: 36, b: 48 } : undefined;
   const config = { responsive: true, displaylogo: false, modeBarButtons: [["toImage"]] };
-  return window.Plotly.react(element, traces, { ...layout, template, margin, autosize: true }, config);
+  if (element.clientWidth < 480) narrow(traces, layout);
+  return window.Plotly.react(element, traces, { ...layout, template, autosize: true }, config);
+}
+
+// On a phone: colour bar above the map, room for the labels of both ends, no numbers in cells too small for them.
+function narrow(traces, layout) {
+  layout.margin = { l: 48, r: 34, t: 36, b: 48 };
+  const bar = layout.coloraxis?.colorbar;
+  if (!bar) {
+    layout.height += 40;
+    return;
+  }
+  const title = { ...bar.title, text: bar.title.text.replace("<br>", " "), side: "top" };
+  Object.assign(bar, { orientation: "h", x: 0.5, xanchor: "center", y: 1.02, yanchor: "bottom", thickness: 10, title });
+  layout.height += 70;
+  const columns = traces.reduce((sum, trace) => sum + (trace.type === "heatmap" ? trace.x?.length ?? 99 : 0), 0);
+  for (const trace of traces) if (columns > 6) delete trace.texttemplate;
 }
 
 function show(element, make) {

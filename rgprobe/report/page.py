@@ -54,7 +54,8 @@ def page(flows: Mapping[str, RGFlow]) -> str:
         f"{''.join(summary(name, flow) for name, flow in flows.items())}"
         "<noscript><p><strong>The figures need JavaScript; the text and the tables do not.</strong></p></noscript></section>"
         f"{body}{_provenance(flows)}</main>"
-        f"{_unstyled(plotly)}<script type='application/json' id='rgprobe-data'>{script_json({**data, 'sources': sources})}</script>"
+        f"{_unstyled(plotly)}<script type='application/json' id='rgprobe-data'>"
+        f"{script_json({**data, 'sources': sources})}</script>"
         f"<script>{plotly}</script><script>{script}</script></body></html>\n"
     )
 

@@ -26,10 +26,10 @@ def prompt_views(flow: RGFlow, *, budget: int) -> list[dict[str, Any]]:
         A dict per prompt: `title`, `tokens`, `recorded`, `trees` (per state: parents and merge costs, or None) and
         `jeffreys` (per state: the upper triangle row by row, nats, or None).
     """
-    positions = flow.to_xarray()["prompts"]["positions"].values
+    positions = flow.to_xarray()["prompts"].to_dataset()["positions"].values
     held = flow.diagnostics
     trees = node(flow, "condensation") if "condensation" in held else xr.Dataset()
-    matrices = node(flow, "consensus").get("jeffreys") if "consensus" in held else None
+    matrices = node(flow, "consensus").get("jeffreys_matrix") if "consensus" in held else None
     views: list[dict[str, Any]] = []
     for index, (text, tokens) in enumerate(zip(flow.prompts, flow.tokens, strict=True)):
         recorded = positions[index][positions[index] >= 0]

@@ -11,7 +11,7 @@ from rgprobe.flow import RGFlow
 from rgprobe.plots import elimination, flow_over_depth, head_map
 from rgprobe.plots.arrays import items, node, quantity_label, unit_label
 from rgprobe.report.embedding import escaped
-from rgprobe.report.verdicts import verdict_counts
+from rgprobe.report.verdicts import QUESTIONS, verdict_counts
 
 __all__ = ["Figures", "ordered", "section"]
 
@@ -54,14 +54,14 @@ def _panels(flows: Mapping[str, RGFlow], diagnostic: str, quantity: str, arrays:
     drawn = {name: flow for name, flow in flows.items() if quantity in items(node(flow, diagnostic), "quantity")}
     key = f"{diagnostic}/{quantity}"
     title = f"<b>{escaped(quantity_label(quantity))}</b> ({escaped(unit_label(arrays))})"
-    caption = f"{title} {escaped(arrays['meaning'].item())}. " if "meaning" in arrays.coords else f"{title}. "
+    caption = f"{title}: {escaped(arrays['meaning'].item())}. " if "meaning" in arrays.coords else f"{title}. "
     if diagnostic == "elimination" and quantity in ("kl_to_output", "entropy"):
         return ""  # in the figure that leads the section
     figures[key] = flow_over_depth(drawn, diagnostic, quantity)
     panels = _figure(key, caption + _counts(arrays))
     if "head" in arrays["value"].dims:
         figures[f"{key}/heads"] = head_map(drawn, diagnostic, quantity, midpoint=MIDPOINTS.get((diagnostic, quantity)))
-        panels += _figure(f"{key}/heads", f"{title}, head by block. White rings mark heads that beat every null.")
+        panels += _figure(f"{key}/heads", f"{title}, head by block. {_marks(arrays)}")
     return panels
 
 
@@ -70,17 +70,29 @@ def _figure(key: str, caption: str, *, wide: bool = False) -> str:
     return f"<figure{kind}><div class='plot' data-figure='{escaped(key)}'></div><figcaption>{caption}</figcaption></figure>"
 
 
+def _marks(arrays: xr.Dataset) -> str:
+    marked = (arrays["verdict"].values == "beats null").any()
+    return "A dot marks a head that beats random initialisation." if marked else ""
+
+
 def _counts(arrays: xr.Dataset) -> str:
-    counts = verdict_counts(arrays)
-    tested = counts["beats null"] + counts["within null"]
-    return f"{counts['beats null']:,} of {tested:,} tested values beat the null." if tested else ""
+    """How many single values differ from each null, where that could be tested."""
+    told = []
+    for null in items(arrays, "null_model"):
+        counts = verdict_counts(arrays, null)
+        if tested := counts["beats null"] + counts["within null"]:
+            told.append(f"{counts['beats null']:,} of {tested:,} differ from {escaped(quantity_label(null))}")
+    return f"Tested values: {'; '.join(told)}." if told else ""
 
 
 def _fine_print(arrays: xr.Dataset) -> str:
-    nulls = ", ".join(quantity_label(null) for null in items(arrays, "null_model")) if "null" in arrays else "not run"
+    nulls = [
+        quantity_label(null) + (f" ({QUESTIONS[null]})" if null in QUESTIONS else "")
+        for null in items(arrays, "null_model")
+    ]
     entries = {
         "Assumption": arrays.attrs.get("assumption", ""),
-        "Null": nulls,
+        "Null": "; ".join(nulls) or "not run",
         "Undefined where": arrays.attrs.get("undefined", ""),
     }
     return "".join(f"<dt>{term}</dt><dd>{escaped(text, longest=2000)}</dd>" for term, text in entries.items() if text)
@@ -88,7 +100,8 @@ def _fine_print(arrays: xr.Dataset) -> str:
 
 def _controls(view: str) -> str:
     return (
-        f"<div class='controls'><label data-role='source-label'>model<select data-role='source' id='{view}-source'></select></label>"
+        f"<div class='controls'><label data-role='source-label'>model"
+        f"<select data-role='source' id='{view}-source'></select></label>"
         f"<label>prompt<select data-role='prompt' id='{view}-prompt'></select></label>"
         f"<label>layer <output data-role='state-text'></output>"
         f"<input type='range' data-role='state' id='{view}-state' min='0' max='0' step='1'></label>"
@@ -105,12 +118,13 @@ VIEWS = {
         "<div class='running' data-role='running' role='region' aria-label='prompt text, coloured by cluster'></div>"
         "<div class='treebox' data-role='treebox' role='region' aria-label='condensation tree'></div>"
         "<p class='hint' data-role='detail' aria-live='polite'></p>"
-        "<p class='hint'>Click a node, or focus it and press Enter, to fold and unfold it. <span data-role='shown'></span></p></div>"
+        "<p class='hint'>Click a node, or focus it and press Enter, to fold and unfold it. "
+        "<span data-role='shown'></span></p></div>"
     ),
     "consensus": (
         f"<div class='view' data-view='consensus'>{_controls('consensus')}</div>"
         "<div class='plot matrix' data-role='matrix'></div>"
-        "<p class='hint'>Jeffreys divergence between the beliefs of each pair of recorded tokens: dark pairs agree. The colour "
-        "scale is common to all layers of a prompt. <span data-role='shown'></span></p></div>"
+        "<p class='hint'>Jeffreys divergence between the beliefs of each pair of recorded tokens: dark pairs agree. The "
+        "logarithmic colour scale is common to all layers of a prompt. <span data-role='shown'></span></p></div>"
     ),
 }  # fmt: skip

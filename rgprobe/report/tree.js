@@ -122,6 +122,7 @@ function treeView(root) {
         name.addEventListener("pointerleave", quiet);
         if (node.id >= tree.n) make(svg, "path", { d: `M${x(0)},${y.get(node.id)}H${x(node.height)}`, class: `branch folded ${colourOf(node)}` });
       }
+      if (joined.has(node.id)) make(svg, "text", { x: x(node.height) + 9, y: y.get(node.id) - 8, class: `number ${hue(node)}` }, node.colour + 1);
       if (node.id >= tree.n) knob(svg, node, x(node.height), y.get(node.id), joined.has(node.id));
     };
     drawNode(tree.root);
@@ -177,7 +178,7 @@ function axis(svg, { x, top, bottom, total, left, right }) {
     make(svg, "line", { x1: at, x2: at, y1: top, y2: bottom + 8, class: "tick" });
     make(svg, "text", { x: at, y: bottom + 20, class: "ticktext" }, nats(fraction * total));
   }
-  make(svg, "text", { x: (left + right) / 2, y: bottom + 40, class: "axistitle" }, "information lost so far (nats per token, square-root scale)");
+  make(svg, "text", { x: (left + right) / 2, y: bottom + 40, class: "axistitle" }, right - left < 300 ? "nats per token lost so far (√ scale)" : "information lost so far (nats per token, square-root scale)");
 }
 
 for (const root of document.querySelectorAll('[data-view="tree"]')) treeView(root);

@@ -8,25 +8,31 @@ from dataclasses import dataclass
 import numpy as np
 import xarray as xr
 
-from rgprobe.nulls import MINIMUM_PROMPTS, MINIMUM_SEEDS
 from rgprobe.flow import RGFlow
+from rgprobe.nulls import MINIMUM_PROMPTS, MINIMUM_SEEDS
 from rgprobe.plots.arrays import items, node, policy_sink, unit_label
 
-__all__ = ["LEVELS", "Against", "Standing", "Trend", "standing", "trends", "verdict_counts"]
+__all__ = ["LEVELS", "QUESTIONS", "Against", "Standing", "Trend", "standing", "trends", "verdict_counts"]
 
 LEVELS = ("identity", "descriptive", "beats null", "causal")
-WORDS = ("identity", "descriptive", "within null", "beats null")
+# What it means to beat each null; one that is added later is named without its question.
+QUESTIONS = {
+    "random_init": "did training make it",
+    "shuffled_tokens": "does the order of the words matter",
+    "random_partition": "is the grouping better than chance",
+    "position_matched": "does this prompt's content matter",
+}
 
 
 @dataclass(frozen=True)
 class Against:
-    """A trend's difference from one null, with its 95% interval (NaN where undefined)."""
+    """A trend's difference from one null, with its 95% interval (NaN where undefined) and its verdict."""
 
     null: str
     difference: float
     low: float
     high: float
-    p_value: float
+    verdict: str
 
     @property
     def clear(self) -> float:
@@ -47,7 +53,7 @@ class Trend:
     slope: float
     verdict: str
     against: tuple[Against, ...]
-    cells: Counter[str]
+    cells: dict[str, Counter[str]]
 
 
 @dataclass(frozen=True)
@@ -92,28 +98,23 @@ def _trend(diagnostic: str, arrays: xr.Dataset, quantity: str) -> Trend:
     against = []
     for null in items(arrays, "null_model") if "trend_difference" in arrays else []:
         each = arrays.sel(null_model=null)
-        numbers = [float(each[f"trend_{part}"]) for part in ("difference", "low", "high", "p_value")]
-        if np.isfinite(numbers[0]):
-            against.append(Against(null, *numbers))
+        difference, low, high = (float(each[f"trend_{part}"]) for part in ("difference", "low", "high"))
+        if np.isfinite(difference):
+            against.append(Against(null, difference, low, high, str(each["trend_verdict_by_null"].item())))
     return Trend(
         diagnostic=diagnostic,
         title=str(arrays.attrs.get("title", diagnostic)),
         quantity=quantity,
         meaning=str(arrays["meaning"].item()) if "meaning" in arrays.coords else "",
         units=unit_label(arrays),
-        slope=float(arrays["trend"]) if "trend" in arrays else float("nan"),
-        verdict=_overall(arrays["trend_verdict"].values) if "trend_verdict" in arrays else "descriptive",
+        slope=float(arrays["trend"]),
+        verdict=str(arrays["trend_verdict"].item()),
         against=tuple(against),
-        cells=verdict_counts(arrays),
+        cells={null: verdict_counts(arrays, null) for null in items(arrays, "null_model")},
     )
 
 
-def _overall(verdicts: np.ndarray) -> str:
-    """The weakest word where each null has its own."""
-    words = {str(word) for word in np.atleast_1d(verdicts)}
-    return next((word for word in WORDS if word in words), "descriptive")
-
-
-def verdict_counts(arrays: xr.Dataset) -> Counter[str]:
-    """How many layers, or layers and heads, got each verdict."""
-    return Counter(str(word) for word in arrays["verdict"].values.ravel() if word)
+def verdict_counts(arrays: xr.Dataset, null: str) -> Counter[str]:
+    """How many layers, or layers and heads, got each verdict against one null."""
+    words = arrays["verdict_by_null"].sel(null_model=null).values.ravel()
+    return Counter(str(word) for word in words if word)

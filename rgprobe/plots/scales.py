@@ -1,0 +1,69 @@
+"""Axis ranges that keep the measured values legible: logarithmic where they span decades, bands cut where they run off."""
+
+from __future__ import annotations
+
+import numpy as np
+import plotly.graph_objects as go
+
+__all__ = ["fit_values", "is_wide", "log_ticks"]
+
+WIDE = 30.0  # ratio of largest to smallest from which an axis of positive values is logarithmic
+OVERSHOOT = 0.35  # how far a band may stretch a linear axis, in units of the span of the lines
+
+
+def is_wide(values: np.ndarray) -> bool:
+    """Whether all values are positive and span more than a decade and a half.
+
+    Example:
+        >>> is_wide(np.array([0.5, 40.0, np.nan])), is_wide(np.array([0.0, 40.0])), is_wide(np.array([]))
+        (True, False, False)
+    """
+    finite = values[np.isfinite(values)]
+    return bool(len(finite) and finite.min() > 0 and finite.max() / finite.min() >= WIDE)
+
+
+def log_ticks(low: float, high: float) -> tuple[list[float], list[str]]:
+    """Round numbers between two positive ones: their base-10 logarithms and their text.
+
+    Example:
+        >>> log_ticks(0.4, 30.0)[1]
+        ['0.5', '1', '2', '5', '10', '20']
+    """
+    decades = range(int(np.floor(np.log10(low))), int(np.ceil(np.log10(high))) + 1)
+    digits = (1, 2, 5) if len(decades) <= 4 else (1,)
+    ticks = [digit * 10.0**decade for decade in decades for digit in digits]
+    kept = [tick for tick in ticks if low <= tick <= high]
+    return [float(np.log10(tick)) for tick in kept], [f"{tick:g}" for tick in kept]
+
+
+def fit_values(figure: go.Figure) -> None:
+    """Set the value axis of a figure whose bands are traces without a line.
+
+    Lines and dots decide the range. A band, which two null seeds can make enormous, stretches it only a little and is cut
+    at the frame; on a logarithmic axis its part below zero is cut, too.
+    """
+    bands = [trace for trace in figure.data if trace.line.width == 0]
+    lines = _values([trace for trace in figure.data if trace.line.width != 0])
+    if len(lines) == 0:
+        return
+    low, high = lines.min(), lines.max()
+    if is_wide(lines):
+        for band in bands:
+            band.y = np.maximum(band.y, low / 10)
+        title = figure.layout.yaxis.title.text.replace(")", ", log)")
+        ticks, text = log_ticks(low / 1.3, high * 1.3)
+        values = [10**tick for tick in ticks]
+        figure.update_yaxes(type="log", range=[np.log10(low / 1.3), np.log10(high * 1.3)], title=title,
+                            tickvals=values, ticktext=text)  # fmt: skip
+        return
+    reach = np.concatenate([lines, _values(bands)])
+    span = max(high - low, 1e-12 * max(abs(high), 1.0))
+    bottom, top = max(reach.min(), low - OVERSHOOT * span), min(reach.max(), high + OVERSHOOT * span)
+    if bottom > reach.min() or top < reach.max():
+        pad = 0.05 * (top - bottom)
+        figure.update_yaxes(range=[bottom - pad, top + pad])
+
+
+def _values(traces: list[go.Scatter]) -> np.ndarray:
+    joined = np.concatenate([np.empty(0), *(np.asarray(trace.y, dtype=float) for trace in traces)])
+    return joined[np.isfinite(joined)]

@@ -1,0 +1,55 @@
+import pytest
+from parsed_page import prose
+from synthetic_flow import synthetic_flow
+
+from rgprobe.report.summary import summary
+from rgprobe.report.verdicts import Against, trends
+
+
+@pytest.fixture
+def words():
+    return lambda flow: prose(summary("standard-small", flow))
+
+
+def test_without_nulls_it_says_so_and_claims_nothing(words):
+    text = words(synthetic_flow(nulls=0))
+    assert "No null model was run. Nothing below is evidence" in text
+    assert "stand clear" not in text
+    assert "differs for" not in text
+
+
+def test_too_few_seeds_or_prompts_is_said(words):
+    text = words(synthetic_flow(nulls=3, prompts=20))
+    assert "3 random initialisations of the same architecture and 1 shuffled copy of each prompt" in text
+    assert "too few to say that anything beats its null" in text
+    assert "differs for" not in text
+
+
+def test_with_enough_it_names_what_beat_its_null_and_what_did_not(words):
+    flow = synthetic_flow(nulls=5, prompts=20)
+    text = words(flow)
+    assert "enough to say whether a number beats its null" in text
+    assert "Against random init (did training make it?): the trend over depth differs for" in text
+    assert "It does not for" in text
+    beaten = [trend for trend in trends(flow) if trend.verdict == "beats null"]
+    assert f"more than random initialisations show {len(beaten)} trends" in text
+
+
+def test_levels_stand_in_order_and_causal_is_not_claimed(words):
+    text = words(synthetic_flow())
+    places = [text.index(level) for level in ("identity", "descriptive true", "beats null more", "causal shown")]
+    assert places == sorted(places)
+    assert "causal shown by patching; not part of this report not tested" in text
+
+
+def test_size_of_the_run_is_told(words):
+    text = words(synthetic_flow(prompts=3))
+    assert "12,345 parameters, 5 blocks of 3 heads" in text
+    assert "3 prompts, 33 tokens in all" in text
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "clear"), [(1.0, 3.0, 2.0), (-1.0, 5.0, 2 / 3), (float("nan"), float("nan"), 0.0)]
+)
+def test_distance_from_the_null_in_half_widths(low, high, clear):
+    assert Against("random_init", 2.0, low, high, "descriptive").clear == pytest.approx(clear, rel=1e-12)
