@@ -15,28 +15,38 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from rgprobe import gaussian as gaussian
+    from rgprobe import plots as plots
+    from rgprobe import testbeds as testbeds
+    from rgprobe.condensation import CondensationTree as CondensationTree
     from rgprobe.condensation import condense as condense
     from rgprobe.flow import RGFlow as RGFlow
     from rgprobe.flow import open_flow as open_flow
     from rgprobe.flow import run as run
     from rgprobe.probe.loading import load as load
+    from rgprobe.report import write_report as write_report
     from rgprobe.tracing import BeliefTrace as BeliefTrace
     from rgprobe.tracing import trace as trace
 
 _HOMES = {
     "BeliefTrace": "rgprobe.tracing",
+    "CondensationTree": "rgprobe.condensation",
     "RGFlow": "rgprobe.flow",
     "condense": "rgprobe.condensation",
     "load": "rgprobe.probe.loading",
     "open_flow": "rgprobe.flow",
     "run": "rgprobe.flow",
     "trace": "rgprobe.tracing",
+    "write_report": "rgprobe.report",
 }
+_PACKAGES = ("gaussian", "plots", "testbeds")
 
-__all__ = [*_HOMES]
+__all__ = [*_HOMES, *_PACKAGES]
 
 
 def __getattr__(name: str) -> Any:
+    if name in _PACKAGES:
+        return import_module(f"{__name__}.{name}")
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     value = getattr(import_module(_HOMES[name]), name)
@@ -45,4 +55,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted([*globals(), *__all__])
+    return sorted({*globals(), *__all__})

@@ -130,6 +130,8 @@ def _compared(
             node[name] = (("null_model", *dims), np.stack([getattr(c, name) for c in comparisons]))
         significant = [_significant(comparison) for comparison in comparisons]
         node["significant"] = (("null_model", *dims), np.stack(significant).astype(np.int8))
+        carries = zip(drawn, (comparison.carries for comparison in comparisons), strict=True)
+        node.attrs["interval_carries"] = "; ".join(f"{name}: variance of {what}" for name, what in carries)
         words = [_verdicts(mean, c, beaten) for c, beaten in zip(comparisons, significant, strict=True)]
         node["verdict_by_null"] = (("null_model", *dims), np.stack(words).astype(object))
     verdict = np.where(np.isfinite(mean), "descriptive", "")
