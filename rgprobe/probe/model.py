@@ -199,10 +199,13 @@ class Probe:
             bos: see `rgprobe.trace`.
 
         Raises:
-            OptionError: unknown `per`, or a bidirectional model, which predicts no next token.
+            OptionError: unknown `per`, characters without a tokenizer, or a bidirectional model, which predicts no next token.
         """
         if per not in ("token", "character"):
             raise OptionError("per", expected="token | character", received=repr(per), remedy="choose one of these")
+        if per == "character" and self.tokenizer is None:
+            raise OptionError("per", expected="token, for a model without a tokenizer", received="'character'",
+                              remedy="pass tokenizer= to load, or use per='token'")  # fmt: skip
         if not self.causal:
             raise OptionError(
                 "loss",
@@ -211,14 +214,13 @@ class Probe:
                 remedy="score masked tokens instead",
             )
         options = {"tokenizer": self.tokenizer, "vocabulary": self.vocabulary, "context": None, "bos": bos}
-        (prompt,) = encode_prompts(text if isinstance(text, str) else [text], **options)
+        (prompt,) = encode_prompts([text if isinstance(text, str) else torch.as_tensor(text)], **options)
         if len(prompt) < 2:
             return float("nan")
         total = sum(self._window_loss(prompt.ids, start, first) for start, first in self._windows(len(prompt)))
         if per == "token":
             return total / (len(prompt) - 1)
-        scored = self.tokenizer.decode(prompt.ids[1:].tolist()) if self.tokenizer is not None else prompt.tokens[1:]
-        return total / max(len(scored), 1)
+        return total / max(len(self.tokenizer.decode(prompt.ids[1:].tolist())), 1)
 
     def _windows(self, length: int) -> Iterator[tuple[int, int]]:
         """(start of window, first position to score) pairs."""

@@ -5,10 +5,12 @@ Every prompt runs alone and unpadded, so no attention mask is ever approximated:
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from jaxtyping import Int
 from torch import Tensor
@@ -53,14 +55,14 @@ def encode_prompts(
     """Turn prompts into unpadded token ids.
 
     Args:
-        prompts: a string; a sequence of strings or of token-id sequences; a (B, N) tensor of ids; or a mapping with
-            "input_ids" and "attention_mask", as a tokenizer returns it.
+        prompts: a string or a row of token ids; a sequence of them; a (B, N) tensor or array of ids; or a mapping with
+            "input_ids" and "attention_mask", as a tokenizer returns it, tensors or lists.
         tokenizer: needed for strings.
         vocabulary: number of embeddings; a larger id is refused.
         context: the longest prompt that the model takes, tokens.
         bos: "model" leaves special tokens to the tokenizer, as the model was trained; "always" and "never" force them.
         truncate: cut a longer prompt to the context instead of refusing it.
-        attention_mask: (B, N), 1 for tokens and 0 for padding.
+        attention_mask: (B, N) or a row for each prompt, 1 for tokens and 0 for padding.
 
     Raises:
         PromptError: no prompt, an empty one, one over the context, an id outside the vocabulary, or pad tokens without a mask.
@@ -71,13 +73,15 @@ def encode_prompts(
         raise OptionError("bos", expected=" | ".join(BOS_POLICIES), received=repr(bos), remedy="choose one of these")
     if isinstance(prompts, Mapping):
         attention_mask = prompts.get("attention_mask") if attention_mask is None else attention_mask
-        prompts = prompts["input_ids"]
-    if isinstance(prompts, str):
-        prompts = [prompts]
-    if isinstance(prompts, Tensor):
-        prompts = _unpad(prompts, attention_mask, tokenizer)
+        prompts = prompts.get("input_ids", ())
+    prompts, padded = _rows_of(prompts)
     if not isinstance(prompts, Sequence) or not prompts:
-        raise PromptError("prompts", expected="at least one prompt", received="none", remedy="pass a text")
+        raise PromptError("prompts", expected="at least one text or row of token ids", received=_describe(prompts),
+                          remedy="pass a text, or a list of texts")  # fmt: skip
+    if attention_mask is not None:
+        prompts = _unpad(prompts, attention_mask)
+    elif padded:
+        _refuse_padding(prompts, tokenizer)
     rows = [_ids_of(index, prompt, tokenizer, bos) for index, prompt in enumerate(prompts)]
     return tuple(
         _checked(index, ids, prompt, tokenizer, vocabulary, context, truncate)
@@ -85,29 +89,67 @@ def encode_prompts(
     )
 
 
-def _unpad(batch: Tensor, mask: Any, tokenizer: Any) -> list[Tensor]:
-    batch = batch if batch.ndim == 2 else batch[None]
-    if mask is not None:
-        mask = torch.as_tensor(mask).reshape(batch.shape).bool().cpu()
-        return [row[keep] for row, keep in zip(batch.cpu(), mask, strict=True)]
+def _rows_of(prompts: Any) -> tuple[Any, bool]:
+    """Prompts one by one, and whether they may hold padding.
+
+    Rows given one by one as tensors are ragged by nature; arrays, and lists as tokenizers return them, may be padded.
+    """
+    if isinstance(prompts, (Tensor, np.ndarray)):
+        return list(torch.atleast_2d(torch.as_tensor(prompts).cpu())), True
+    if isinstance(prompts, str) or (_is_list(prompts) and prompts and isinstance(prompts[0], int)):
+        prompts = [prompts]
+    return prompts, _is_list(prompts) and all(_is_list(prompt) for prompt in prompts)
+
+
+def _is_list(value: Any) -> bool:
+    return isinstance(value, (list, tuple))
+
+
+def _unpad(prompts: Sequence[Any], mask: Any) -> list[Tensor]:
+    """The rows without their padding."""
+    rows = list(mask) if _is_rows(mask) else [mask]
+    found = []
+    for index, prompt in enumerate(prompts):
+        ids = None if isinstance(prompt, str) else torch.as_tensor(prompt).cpu()
+        keep = torch.as_tensor(rows[index]).cpu().bool() if index < len(rows) else torch.empty(0)
+        if ids is None or len(rows) != len(prompts) or keep.shape != ids.shape:
+            raise PromptError(
+                f"prompt {index}",
+                expected="one mask entry for every token id",
+                received="a text and a mask" if ids is None else f"{len(ids)} ids and a mask of {len(keep)}",
+                remedy="pass the attention_mask that came with these ids",
+            )
+        found.append(ids[keep])
+    return found
+
+
+def _is_rows(mask: Any) -> bool:
+    return bool(mask.ndim == 2) if hasattr(mask, "ndim") else len(mask) > 0 and not isinstance(mask[0], (int, float))
+
+
+def _refuse_padding(prompts: Sequence[Any], tokenizer: Any) -> None:
     pad = getattr(tokenizer, "pad_token_id", None)
-    if pad is not None:
-        for index, row in enumerate(batch):
-            # one leading id that is also BOS begins a prompt; any other pad id at an end is padding
-            lead = row[1:] if pad == getattr(tokenizer, "bos_token_id", None) else row
-            if len(lead) and (int(lead[0]) == pad or int(lead[-1]) == pad):
-                raise PromptError(
-                    f"prompt {index}",
-                    expected="an attention_mask, since the batch holds pad tokens",
-                    received=f"pad id {pad} and no mask",
-                    remedy="pass attention_mask=, or the tokenizer's whole output",
-                )
-    return list(batch.cpu())
+    if pad is None:
+        return
+    for index, row in enumerate(prompts):
+        # one leading id that is also BOS begins a prompt; any other pad id at an end is padding
+        lead = row[1:] if pad == getattr(tokenizer, "bos_token_id", None) else row
+        if len(lead) and (int(lead[0]) == pad or int(lead[-1]) == pad):
+            raise PromptError(
+                f"prompt {index}",
+                expected="an attention_mask, since the batch holds pad tokens",
+                received=f"pad id {pad} and no mask",
+                remedy="pass attention_mask=, or the tokenizer's whole output",
+            )
+
+
+def _describe(prompts: Any) -> str:
+    return "none" if isinstance(prompts, Sequence) else type(prompts).__name__
 
 
 def _ids_of(index: int, prompt: Any, tokenizer: Any, bos: str) -> list[int]:
     if not isinstance(prompt, str):
-        return [int(token) for token in prompt]
+        return _whole_numbers(index, prompt)
     if not prompt:
         raise PromptError(f"prompt {index}", expected="some text", received="an empty string", remedy="remove it")
     if tokenizer is None:
@@ -125,6 +167,14 @@ def _ids_of(index: int, prompt: Any, tokenizer: Any, bos: str) -> list[int]:
                               remedy="use bos='model'")  # fmt: skip
         ids = [start, *ids]
     return ids
+
+
+def _whole_numbers(index: int, prompt: Any) -> list[int]:
+    try:
+        return [operator.index(token) for token in (prompt.tolist() if hasattr(prompt, "tolist") else prompt)]
+    except TypeError:
+        raise PromptError(f"prompt {index}", expected="a text, or a row of whole-number token ids",
+                          received=type(prompt).__name__, remedy="wrap a single row in a list")  from None  # fmt: skip
 
 
 def _checked(
