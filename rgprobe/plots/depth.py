@@ -45,7 +45,7 @@ def flow_over_depth(flows: Flows, diagnostic: str, quantity: str) -> go.Figure:
     dim = depth_dim(first)
     depths = {name: _depths(each) for name, each in arrays.items()}
     relative = len({len(each) for each in depths.values()}) > 1
-    figure = new_figure()
+    figure = new_figure(height=280 + 40 * len(arrays))
     for index, (name, each) in enumerate(arrays.items()):
         x = np.linspace(0, 1, len(depths[name])) if relative else depths[name]
         colour = MEASURED if len(arrays) == 1 else SOURCES[index % len(SOURCES)]

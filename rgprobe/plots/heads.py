@@ -16,7 +16,7 @@ from rgprobe.plots.tokens import figure_text
 
 __all__ = ["head_map"]
 
-LEGIBLE_COLUMNS = 14  # numbers are printed in the cells up to this many blocks, all flows together
+LEGIBLE_COLUMNS = 14  # numbers are printed in the cells of a single map of up to this many blocks
 
 
 def head_map(
@@ -52,7 +52,7 @@ def head_map(
     values = np.concatenate([each["value"].values.ravel() for each in arrays.values()]).astype(float)
     title = f"{quantity_label(quantity)}<br>({unit_label(first)})"
     figure.update_layout(coloraxis=_scale(values, title, midpoint))
-    if sum(each.sizes["block"] for each in arrays.values()) <= LEGIBLE_COLUMNS:
+    if len(arrays) == 1 and first.sizes["block"] <= LEGIBLE_COLUMNS:
         figure.update_traces(texttemplate="%{text}", textfont={"size": 11}, selector={"type": "heatmap"})
     if is_wide(values):
         for cells in figure.select_traces({"type": "heatmap"}):

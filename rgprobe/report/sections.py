@@ -9,7 +9,7 @@ import xarray as xr
 
 from rgprobe.flow import RGFlow
 from rgprobe.plots import elimination, flow_over_depth, head_map
-from rgprobe.plots.arrays import items, node, quantity_label, unit_label
+from rgprobe.plots.arrays import items, node, quantity_label, select, unit_label
 from rgprobe.report.embedding import escaped
 from rgprobe.report.verdicts import QUESTIONS, verdict_counts
 
@@ -58,10 +58,10 @@ def _panels(flows: Mapping[str, RGFlow], diagnostic: str, quantity: str, arrays:
     if diagnostic == "elimination" and quantity in ("kl_to_output", "entropy"):
         return ""  # in the figure that leads the section
     figures[key] = flow_over_depth(drawn, diagnostic, quantity)
-    panels = _figure(key, caption + _counts(arrays))
+    panels = _figure(key, caption + _counts(drawn, diagnostic, quantity))
     if "head" in arrays["value"].dims:
         figures[f"{key}/heads"] = head_map(drawn, diagnostic, quantity, midpoint=MIDPOINTS.get((diagnostic, quantity)))
-        panels += _figure(f"{key}/heads", f"{title}, head by block. {_marks(arrays)}")
+        panels += _figure(f"{key}/heads", f"{title}, head by block. {_marks(drawn, diagnostic, quantity)}")
     return panels
 
 
@@ -70,18 +70,21 @@ def _figure(key: str, caption: str, *, wide: bool = False) -> str:
     return f"<figure{kind}><div class='plot' data-figure='{escaped(key)}'></div><figcaption>{caption}</figcaption></figure>"
 
 
-def _marks(arrays: xr.Dataset) -> str:
-    marked = (arrays["verdict"].values == "beats null").any()
+def _marks(flows: Mapping[str, RGFlow], diagnostic: str, quantity: str) -> str:
+    marked = any((select(flow, diagnostic, quantity)["verdict"] == "beats null").any() for flow in flows.values())
     return "A dot marks a head that beats random initialisation." if marked else ""
 
 
-def _counts(arrays: xr.Dataset) -> str:
+def _counts(flows: Mapping[str, RGFlow], diagnostic: str, quantity: str) -> str:
     """How many single values differ from each null, where that could be tested."""
     told = []
-    for null in items(arrays, "null_model"):
-        counts = verdict_counts(arrays, null)
-        if tested := counts["beats null"] + counts["within null"]:
-            told.append(f"{counts['beats null']:,} of {tested:,} differ from {escaped(quantity_label(null))}")
+    for name, flow in flows.items():
+        arrays = select(flow, diagnostic, quantity)
+        of = f" ({escaped(name)})" if len(flows) > 1 else ""
+        for null in items(arrays, "null_model"):
+            counts = verdict_counts(arrays, null)
+            if tested := counts["beats null"] + counts["within null"]:
+                told.append(f"{counts['beats null']:,} of {tested:,} differ from {escaped(quantity_label(null))}{of}")
     return f"Tested values: {'; '.join(told)}." if told else ""
 
 
