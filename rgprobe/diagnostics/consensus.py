@@ -40,7 +40,7 @@ def calibrate(measurement: Measurement, null: Sequence[Measurement]) -> Measurem
     matrix = measurement.details["jeffreys_matrix"]
     pairs = _pairs(matrix.sizes["source"])
     pooled = np.concatenate([other.details["jeffreys_matrix"].where(pairs).values for other in null])
-    threshold = np.nanquantile(pooled, QUANTILE, axis=(0, 2, 3))
+    threshold = np.array([_quantile(divergences) for divergences in pooled.swapaxes(0, 1)])
     depth = next(str(dim) for dim in matrix.dims if dim in ("state", "block"))
     kept = matrix.where(pairs)
     below = (kept < xr.DataArray(threshold, dims=depth)).where(kept.notnull()).mean(("position", "source"))
@@ -61,6 +61,12 @@ def belief_jeffreys(beliefs: np.ndarray | Gaussian) -> Float64[np.ndarray, "n n"
     else:
         divergence = categorical.pairwise_kl(torch.from_numpy(beliefs))
     return (divergence + divergence.T).numpy()
+
+
+def _quantile(divergences: np.ndarray) -> float:
+    """5% quantile of what is defined; NaN where nothing is, as for prompts of one recorded token."""
+    defined = divergences[~np.isnan(divergences)]
+    return float(np.quantile(defined, QUANTILE)) if defined.size else np.nan
 
 
 def _pairs(size: int) -> xr.DataArray:

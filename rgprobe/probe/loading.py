@@ -148,6 +148,7 @@ def _read_model(directory: CheckpointDirectory, dtype: torch.dtype, *, allow_pic
 
     architecture = (directory.config.get("architectures") or [None])[0]
     model_class = getattr(transformers, str(architecture), transformers.AutoModelForCausalLM)
+    _require_same_type(directory, model_class)
     try:
         with _quiet():
             model, info = model_class.from_pretrained(
@@ -155,6 +156,8 @@ def _read_model(directory: CheckpointDirectory, dtype: torch.dtype, *, allow_pic
                 dtype=dtype,
                 local_files_only=True,
                 use_safetensors=not allow_pickle,
+                # a mismatch is refused below, with the names that transformers' own error leaves out
+                ignore_mismatched_sizes=True,
                 output_loading_info=True,
             )
     except Exception as error:  # transformers, safetensors and tokenizers raise a dozen unrelated types for bad files
@@ -166,7 +169,7 @@ def _read_model(directory: CheckpointDirectory, dtype: torch.dtype, *, allow_pic
         ) from error
     for kind in ("missing_keys", "unexpected_keys", "mismatched_keys"):
         if info.get(kind):
-            names = sorted(str(key) for key in info[kind])
+            names = sorted(_tensor_name(key) for key in info[kind])
             raise CheckpointError(
                 str(directory.path),
                 expected=f"exactly the tensors of {type(model).__name__}",
@@ -174,6 +177,26 @@ def _read_model(directory: CheckpointDirectory, dtype: torch.dtype, *, allow_pic
                 remedy="use the config.json that was saved with these weights",
             )
     return model.eval()
+
+
+def _require_same_type(directory: CheckpointDirectory, model_class: Any) -> None:
+    """transformers would build the architecture from whatever the other type's configuration happens to share with it."""
+    expected = getattr(getattr(model_class, "config_class", None), "model_type", None)
+    if expected is not None and expected != directory.config["model_type"]:
+        raise CheckpointError(
+            str(directory.path / "config.json"),
+            expected=f"model_type {expected!r}, that of {model_class.__name__}",
+            received=repr(directory.config["model_type"]),
+            remedy="correct model_type or architectures",
+        )
+
+
+def _tensor_name(key: Any) -> str:
+    """A key of transformers' loading report; mismatched ones come with both shapes."""
+    if isinstance(key, str):
+        return key
+    name, *shapes = key
+    return f"{name} of shape {', not '.join(str(list(shape)) for shape in shapes)}"
 
 
 def _read_tokenizer(directory: CheckpointDirectory) -> Any:
