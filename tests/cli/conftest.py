@@ -63,9 +63,24 @@ def rgprobe(capsys):
 
 @pytest.fixture
 def run_tiny(rgprobe, checkpoint, tmp_path):
-    """`rgprobe run` on the tiny checkpoint, fast unless told otherwise."""
+    """`rgprobe run` on the tiny checkpoint; a few diagnostics, because most of the time goes into drawing them all."""
 
-    def call(*arguments, source=checkpoint, out=tmp_path / "out", nulls=0):
-        return rgprobe("run", source, "--nulls", nulls, "--out", out, "--device", "cpu", *arguments)
+    def call(*arguments, source=checkpoint, out=tmp_path / "out", nulls=0, diagnostics="condensation,elimination"):
+        fixed = ("run", source, "--nulls", nulls, "--out", out, "--device", "cpu", "--diagnostics", diagnostics)
+        return rgprobe(*fixed, *arguments)
 
     return call
+
+
+@pytest.fixture(scope="session")
+def finished_once(built_checkpoint, tmp_path_factory):
+    directory = tmp_path_factory.mktemp("finished") / "out"
+    texts = ("--text", "Now is the winter of our discontent made glorious summer", "--text", "A second, shorter one")
+    assert main(["run", str(built_checkpoint), *texts, "--nulls", "2", "--out", str(directory), "--device", "cpu"]) == 0
+    return directory
+
+
+@pytest.fixture
+def finished(finished_once, tmp_path):
+    """The output directory of a complete run: every diagnostic, two prompts, two random initialisations."""
+    return shutil.copytree(finished_once, tmp_path / "finished")

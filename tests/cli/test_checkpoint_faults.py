@@ -68,7 +68,7 @@ def test_extra_tensor(run_tiny, edit_tensors):
 
 def test_misshapen_tensor(run_tiny, edit_tensors):
     edit_tensors(lambda tensors: tensors.update({"model.norm.weight": torch.ones(17)}))
-    refused(run_tiny(*TEXT), "model.norm.weight")
+    refused(run_tiny(*TEXT), "model.norm.weight of shape [17], not [16]", "mismatched")
 
 
 def test_weights_that_are_not_finite_are_named_and_counted(run_tiny, edit_tensors):

@@ -37,9 +37,10 @@ def out(tmp_path):
 
 
 @pytest.fixture
-def earlier(run_tiny, out):
+def earlier(finished, out):
     """Results of an earlier run of other prompts."""
-    assert run_tiny("--text", "something earlier", out=out).code == 0
+    out.parent.mkdir()
+    finished.rename(out)
     return contents(out)
 
 
@@ -53,10 +54,9 @@ def test_files_and_summary(run_tiny, out):
     assert "(here 2 and 1)" in outcome.out
 
 
-def test_trees_file_holds_every_tree(run_tiny, out):
-    assert run_tiny(*TEXT, "--text", "A second and shorter one", out=out).code == 0
-    flow = open_flow(out / "tiny.nc")
-    record = json.loads((out / "tiny.trees.json").read_text("ascii"))
+def test_trees_file_holds_every_tree(finished):
+    flow = open_flow(finished / "tiny.nc")
+    record = json.loads((finished / "tiny.trees.json").read_text("ascii"))
     assert (record["depth_is"], record["units"]) == ("state", "nats per token")
     assert [(t["prompt"], t["depth"]) for t in record["trees"]] == [(p, d) for p in range(2) for d in range(3)]
     for entry in record["trees"]:
@@ -68,7 +68,7 @@ def test_trees_file_holds_every_tree(run_tiny, out):
 
 
 def test_no_trees_without_their_diagnostic(run_tiny, out):
-    assert run_tiny(*TEXT, "--diagnostics", "temperature,plateau", out=out).code == 0
+    assert run_tiny(*TEXT, out=out, diagnostics="temperature,plateau").code == 0
     record = json.loads((out / "tiny.trees.json").read_text())
     assert record["trees"] == []
     assert "not run" in record["reason"]

@@ -78,7 +78,7 @@ def test_empty_text_is_refused(run_tiny):
 
 @pytest.mark.parametrize(("text", "tokens"), [("a", 1), ("a b", 2)])
 def test_shortest_prompts_run_and_what_is_undefined_is_null(run_tiny, tmp_path, text, tokens):
-    outcome = run_tiny("--text", text, "--bos", "never", "--json", nulls=1)
+    outcome = run_tiny("--text", text, "--bos", "never", "--json", nulls=1, diagnostics="all")
     assert outcome.code == 0
     flow = open_flow(tmp_path / "out" / "tiny.nc")
     assert len(flow.tokens[0]) == tokens
@@ -119,8 +119,7 @@ def test_hostile_text_is_literal_everywhere(run_tiny, rgprobe, checkpoint, tmp_p
     for text in HOSTILE:
         drawn = rgprobe("tree", checkpoint, text)
         assert drawn.code == 0
-        assert all(c.isprintable() or c == "\n" for c in drawn.out)
-        assert rgprobe("tree", checkpoint, text, "--format", "newick").out.isprintable() is False  # its line end
+        assert drawn.out.replace("\n", "").isprintable()
 
 
 def _forbidden(name):
