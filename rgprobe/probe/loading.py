@@ -21,6 +21,7 @@ from rgprobe.errors import CheckpointError, DeviceError, OptionError
 from rgprobe.models.shipped import shipped_names, shipped_path, verify_shipped
 from rgprobe.probe.checkpoint import CheckpointDirectory, inspect_directory
 from rgprobe.probe.model import Probe, Source
+from rgprobe.probe.reinitialise import skeleton
 
 __all__ = ["load"]
 
@@ -77,6 +78,7 @@ def _load_object(source: Any, tokenizer: Any) -> Probe:
                 "bridge", str(source.cfg.model_name), {"state_dict": digest_of(source.original_model)}, _config(source)
             ),
             owned=False,
+            n_parameters=_count(skeleton(source.original_model)) if hasattr(source.original_model, "config") else None,
         )
     if isinstance(source, nn.Module) and hasattr(source, "config"):
         return _load_module(source, tokenizer)
@@ -114,14 +116,16 @@ def _load_named(
     _require_finite(model, directory.path)
     tokenizer = tokenizer if tokenizer is not None else _read_tokenizer(directory)
     record = Source(kind, name, directory.sha256, directory.config, directory.path)
-    return Probe(_boot(model.to(device), name), tokenizer, record, owned=True, n_parameters=_count(model))
+    count = _count(model)  # before booting, which may split fused matrices into copies
+    return Probe(_boot(model.to(device), name), tokenizer, record, owned=True, n_parameters=count)
 
 
 def _load_module(source: Any, tokenizer: Any) -> Probe:
     model = copy.deepcopy(source).eval()
     name = getattr(source.config, "_name_or_path", "") or type(source).__name__
     record = Source("module", name, {"state_dict": digest_of(model)}, source.config.to_dict())
-    return Probe(_boot(model, name), tokenizer, record, owned=True, n_parameters=_count(model))
+    count = _count(model)
+    return Probe(_boot(model, name), tokenizer, record, owned=True, n_parameters=count)
 
 
 def _boot(model: Any, name: str) -> Any:

@@ -123,14 +123,29 @@ class Probe:
 
         The unembedding of every token is skipped: measurements read out the positions that they record.
         """
-        self.bridge.run_with_hooks(
-            ids[None].to(self.device), fwd_hooks=hooks, return_type=None, stop_at_layer=self.n_blocks
-        )
+        with self._evaluating():
+            self.bridge.run_with_hooks(
+                ids[None].to(self.device), fwd_hooks=hooks, return_type=None, stop_at_layer=self.n_blocks
+            )
 
     @torch.inference_mode()
     def logits(self, ids: Int[Tensor, "tokens"]) -> Float[Tensor, "tokens vocabulary"]:
         """The model's own logits of one prompt."""
-        return self.bridge(ids[None].to(self.device), return_type="logits")[0]
+        with self._evaluating():
+            return self.bridge(ids[None].to(self.device), return_type="logits")[0]
+
+    @contextmanager
+    def _evaluating(self) -> Iterator[None]:
+        """No dropout meanwhile; a bridge that a person trains keeps training afterwards."""
+        modules = {*self.bridge.modules(), *self.bridge.original_model.modules()}
+        training = [module for module in modules if module.training]
+        try:
+            for module in training:
+                module.training = False
+            yield
+        finally:
+            for module in training:
+                module.training = True
 
     @torch.inference_mode()
     def readout(self, states: Float[Tensor, "*rows width"]) -> Float[Tensor, "*rows vocabulary"]:
@@ -151,7 +166,7 @@ class Probe:
     @cached_property
     @torch.inference_mode()
     def _readout(self) -> Any:
-        ids = torch.arange(min(8, self.vocabulary))
+        ids = self._few_ids()
         states: list[Tensor] = []
         self.stream(ids, [(self.state_hook(self.n_blocks), lambda tensor, hook: states.append(tensor))])
         return find_readout(self.bridge, states[0], self.logits(ids)[None])
@@ -169,9 +184,12 @@ class Probe:
             seen.setdefault(hook.name.rsplit(".", 1)[-1], tensor)
 
         names = ("hook_attn_scores", "hook_pattern")
-        self.stream(torch.arange(min(8, self.vocabulary)), [(f"blocks.0.attn.{name}", keep) for name in names])
+        self.stream(self._few_ids(), [(f"blocks.0.attn.{name}", keep) for name in names])
         scores, pattern = seen["hook_attn_scores"].float(), seen["hook_pattern"].float()
         return bool((scores.softmax(-1) - pattern).abs().max() < 1e-3) and bool((scores - pattern).abs().max() > 1e-3)
+
+    def _few_ids(self) -> Tensor:
+        return torch.arange(min(8, self.vocabulary, self.context or 8))
 
     def calibrate(self) -> None:
         """Find out now, on eight tokens, what the hooks carry and how the model reads out its last state."""

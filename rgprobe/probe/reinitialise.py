@@ -16,7 +16,7 @@ from torch import nn
 
 from rgprobe.probe.model import Probe, Source
 
-__all__ = ["random_initialisation"]
+__all__ = ["random_initialisation", "skeleton"]
 
 
 @contextmanager
@@ -60,7 +60,7 @@ def _parameters_by_plain_name(model: nn.Module) -> dict[str, nn.Parameter] | Non
 
     A bridge that splits a fused query-key-value matrix computes with copies; writing to the original would change nothing.
     """
-    names = {name for name, _ in _skeleton(model).named_parameters()}
+    names = {name for name, _ in skeleton(model).named_parameters()}
     found = {
         name.replace("._original_component", ""): parameter
         for name, parameter in model.named_parameters(remove_duplicate=False)
@@ -74,7 +74,7 @@ def _parameters_by_plain_name(model: nn.Module) -> dict[str, nn.Parameter] | Non
     return None if copies else plain
 
 
-def _skeleton(model: Any) -> Any:
+def skeleton(model: Any) -> Any:
     """The unbridged architecture without storage."""
     with torch.device("meta"):
         return type(model)(copy.deepcopy(model.config))
@@ -86,16 +86,16 @@ def _initialise_in_place(model: Any, parameters: dict[str, nn.Parameter]) -> boo
     Returns:
         whether it wrote every weight; a trained one that it passed over would make the null no null.
     """
-    skeleton = _skeleton(model)
+    unbridged = skeleton(model)
     for name, parameter in parameters.items():
         owner, _, leaf = name.rpartition(".")
-        module = skeleton.get_submodule(owner)
+        module = unbridged.get_submodule(owner)
         module._parameters[leaf] = nn.Parameter(parameter.detach().fill_(torch.nan), requires_grad=False)
-    skeleton.tie_weights()
-    for module in skeleton.modules():
+    unbridged.tie_weights()
+    for module in unbridged.modules():
         module._is_hf_initialized = False
     # children before parents: GPT-2's blocks scale down what its linear layers drew
-    skeleton.initialize_weights()
+    unbridged.initialize_weights()
     return not any(bool(parameter.isnan().any()) for parameter in parameters.values())
 
 
