@@ -62,10 +62,12 @@ def rgprobe(capsys):
 
 
 @pytest.fixture
-def run_tiny(rgprobe, checkpoint, tmp_path):
-    """`rgprobe run` on the tiny checkpoint; a few diagnostics, because most of the time goes into drawing them all."""
+def run_tiny(rgprobe, checkpoint, tmp_path, monkeypatch):
+    """`rgprobe run` on the tiny checkpoint; drawing takes most of the time, so it is left out unless `draw`."""
 
-    def call(*arguments, source=checkpoint, out=tmp_path / "out", nulls=0, diagnostics="condensation,elimination"):
+    def call(*arguments, source=checkpoint, out=tmp_path / "out", nulls=0, diagnostics="condensation", draw=False):
+        if not draw:
+            monkeypatch.setattr("rgprobe.report.write_report", lambda flows, path: path.write_text("a page"))
         fixed = ("run", source, "--nulls", nulls, "--out", out, "--device", "cpu", "--diagnostics", diagnostics)
         return rgprobe(*fixed, *arguments)
 
@@ -76,11 +78,15 @@ def run_tiny(rgprobe, checkpoint, tmp_path):
 def finished_once(built_checkpoint, tmp_path_factory):
     directory = tmp_path_factory.mktemp("finished") / "out"
     texts = ("--text", "Now is the winter of our discontent made glorious summer", "--text", "A second, shorter one")
-    assert main(["run", str(built_checkpoint), *texts, "--nulls", "2", "--out", str(directory), "--device", "cpu"]) == 0
+    few = ("--diagnostics", "temperature,elimination,condensation,consensus")
+    assert (
+        main(["run", str(built_checkpoint), *texts, "--nulls", "2", "--out", str(directory), "--device", "cpu", *few])
+        == 0
+    )
     return directory
 
 
 @pytest.fixture
 def finished(finished_once, tmp_path):
-    """The output directory of a complete run: every diagnostic, two prompts, two random initialisations."""
+    """The output directory of a complete run: several diagnostics, two prompts, two random initialisations."""
     return shutil.copytree(finished_once, tmp_path / "finished")

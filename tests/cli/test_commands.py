@@ -1,6 +1,7 @@
 """The commands as a person would use them."""
 
 import json
+import shutil
 
 import pytest
 
@@ -60,19 +61,20 @@ def test_debug_shows_where(run_tiny, monkeypatch, capsys, tmp_path):
 
 
 def test_without_source_every_shipped_checkpoint_is_run_against_five_seeds(rgprobe, checkpoint, tmp_path, monkeypatch):
-    monkeypatch.setattr("rgprobe.cli.run_command.shipped_names", lambda: (str(checkpoint), "standard-small"))
+    other = shutil.copytree(checkpoint, tmp_path / "other")
+    monkeypatch.setattr("rgprobe.cli.run_command.shipped_names", lambda: (str(checkpoint), str(other)))
     texts = [word for text in ("one two", "three four") for word in ("--text", text)]
-    outcome = rgprobe("run", *texts, "--out", tmp_path / "out", "--diagnostics", "temperature", "--json")
+    outcome = rgprobe("run", *texts, "--out", tmp_path / "out", "--diagnostics", "plateau", "--json")
     assert outcome.code == 0
     results = json.loads(outcome.out)["results"]
-    assert [result["name"] for result in results] == ["tiny", "standard-small"]
+    assert [result["name"] for result in results] == ["tiny", "other"]
     assert [result["random_inits"] for result in results] == [5, 5]
     assert (tmp_path / "out" / "report.html").stat().st_size > 0
 
 
 def test_verdicts_are_printed_when_they_are_allowed(run_tiny):
-    texts = [word for number in range(20) for word in ("--text", f"{TEXT} {number}")]
-    outcome = run_tiny(*texts, nulls=5, diagnostics="temperature,elimination")
+    texts = [word for number in range(20) for word in ("--text", f"Now is {number}")]
+    outcome = run_tiny(*texts, nulls=5, diagnostics="plateau")
     assert outcome.code == 0
     assert "trends over depth beat random initialisation" in outcome.out
     assert "false-discovery rate" in outcome.out
@@ -133,9 +135,10 @@ def test_report_of_saved_results(rgprobe, finished, tmp_path):
     assert rgprobe("report", flow, "--out", tmp_path / "absent" / "page.html").code == 3
 
 
-def test_report_of_two_results(rgprobe, run_tiny, tmp_path):
-    assert run_tiny("--text", TEXT).code == 0
+def test_report_of_two_results(rgprobe, run_tiny, tmp_path, monkeypatch):
+    assert run_tiny("--text", TEXT, diagnostics="plateau").code == 0
     flow = tmp_path / "out" / "tiny.nc"
+    monkeypatch.undo()
     assert rgprobe("report", flow, flow, "--out", tmp_path / "both.html").code == 0
     assert "tiny (2)" in (tmp_path / "both.html").read_text("utf-8")
 

@@ -128,7 +128,7 @@ def test_disk_that_fills_up_leaves_the_earlier_results(run_tiny, out, earlier, m
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(where, full)
-    outcome = run_tiny(*TEXT, out=out)
+    outcome = run_tiny(*TEXT, out=out, draw=True)
     assert outcome.code == 3
     assert "No space left on device" in outcome.err
     assert contents(out) == earlier

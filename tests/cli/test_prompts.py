@@ -2,8 +2,10 @@
 
 import json
 
+import numpy as np
 import pytest
 
+import rgprobe as rg
 from rgprobe.cli.prompt_file import read_prompts
 from rgprobe.errors import PromptError
 from rgprobe.flow import open_flow
@@ -61,7 +63,7 @@ def test_prompt_file_that_cannot_be_read(name):
 
 def test_file_and_texts_add_up(run_tiny, tmp_path):
     file = written(tmp_path / "p.txt", "one two three\n\nfour five six")
-    assert run_tiny("--prompts", file, "--text", "seven eight", "--text", "nine ten").code == 0
+    assert run_tiny("--prompts", file, "--text", "seven eight", "--text", "nine ten", diagnostics="plateau").code == 0
     assert open_flow(tmp_path / "out" / "tiny.nc").prompts == (
         "one two three",
         "four five six",
@@ -76,9 +78,11 @@ def test_empty_text_is_refused(run_tiny):
     assert "prompt 1: expected some text" in outcome.err
 
 
-@pytest.mark.parametrize(("text", "tokens"), [("a", 1), ("a b", 2)])
-def test_shortest_prompts_run_and_what_is_undefined_is_null(run_tiny, tmp_path, text, tokens):
-    outcome = run_tiny("--text", text, "--bos", "never", "--json", nulls=1, diagnostics="all")
+@pytest.mark.parametrize(
+    ("text", "tokens", "diagnostics"), [("a", 1, "all"), ("a b", 2, "temperature,plateau,condensation,consensus")]
+)
+def test_shortest_prompts_run_and_what_is_undefined_is_null(run_tiny, tmp_path, text, tokens, diagnostics):
+    outcome = run_tiny("--text", text, "--bos", "never", "--json", nulls=1, diagnostics=diagnostics, draw=tokens == 1)
     assert outcome.code == 0
     flow = open_flow(tmp_path / "out" / "tiny.nc")
     assert len(flow.tokens[0]) == tokens
@@ -105,10 +109,22 @@ def test_long_prompt_is_refused_or_cut_when_asked(run_tiny, tmp_path):
     assert flow.provenance["truncated_tokens"][0] > 0
 
 
+def test_padded_batch_needs_its_mask(checkpoint):
+    """The command line takes texts only; this is the same row of bad input for those who pass token ids."""
+    model = rg.load(checkpoint, device="cpu")
+    padded = model.tokenizer(["to be or", "not to be, that is the question"], padding=True, return_tensors="pt")
+    with pytest.raises(PromptError, match="expected an attention_mask") as refusal:
+        rg.trace(model, padded["input_ids"])
+    assert refusal.value.exit_code == 2
+    masked = rg.trace(model, padded, collect=["states"])
+    alone = rg.trace(model, ["to be or", "not to be, that is the question"], collect=["states"])
+    np.testing.assert_allclose(masked.states.values, alone.states.values, atol=1e-5)
+
+
 def test_hostile_text_is_literal_everywhere(run_tiny, rgprobe, checkpoint, tmp_path):
     lines = tmp_path / "p.jsonl"
     lines.write_text("\n".join(json.dumps(text) for text in HOSTILE))
-    outcome = run_tiny("--prompts", lines)
+    outcome = run_tiny("--prompts", lines, diagnostics="condensation,consensus", draw=True)
     assert outcome.code == 0
     trees = json.loads((tmp_path / "out" / "tiny.trees.json").read_text("ascii"))
     assert trees["prompts"] == list(HOSTILE)
