@@ -156,9 +156,9 @@ def _kl(a: _Prediction, b: _Prediction) -> Tensor:
 
 
 def _reduced(now: _Prediction, kept: Tensor) -> Tensor:
-    """`categorical.coarse_grain`, from probabilities at hand where the rest is no small difference of large sums."""
-    rest = 1 - now.p.index_select(-1, kept).sum(-1, keepdim=True)
-    if bool((rest < 1e-3).any()):
+    """`categorical.coarse_grain`, from probabilities at hand unless the rest underflowed."""
+    rest = now.p.index_fill(-1, kept, 0).sum(-1, keepdim=True)
+    if bool((rest == 0).any()):
         return categorical.coarse_grain(now.log_p, kept)
     return torch.cat([now.log_p.index_select(-1, kept), rest.log()], -1)
 
