@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import numpy as np
 import xarray as xr
 
@@ -27,12 +29,13 @@ def attention_distance(trace: BeliefTrace) -> Measurement:
     rows = rows_with_enough_keys(attention)
     distance = token_mean(attention["distance"], rows)
     log_distance = token_mean(attention["log_distance"], rows)
-    keys = attention["keys"].where(rows).isel(block=0, head=0).transpose("sink", "prompt", "token")
-    core = ["block", "head"]
+    # heads share a mask, blocks need not: a sliding window may be local to some
+    keys = attention["keys"].where(rows).isel(head=0).transpose("sink", "prompt", "block", "token")
+    core = ["head"]
     rate, exponent, evidence = xr.apply_ufunc(
         _fit if trace.causal else _refuse,
-        distance.transpose("sink", "prompt", *core),
-        log_distance.transpose("sink", "prompt", *core),
+        distance.transpose("sink", "prompt", "block", *core),
+        log_distance.transpose("sink", "prompt", "block", *core),
         keys,
         input_core_dims=[core, core, ["token"]],
         output_core_dims=[core, core, core],
@@ -48,34 +51,39 @@ def _fit(distance: np.ndarray, log_distance: np.ndarray, keys: np.ndarray) -> tu
     sizes = keys[np.isfinite(keys)].astype(int)
     if sizes.size == 0:
         return _refuse(distance, log_distance, keys)
-    r = np.arange(sizes.max())
-    counts = np.bincount(sizes, minlength=len(r) + 1)[1:] / sizes.size
-    rate, log_like_exponential = _maximum_likelihood(-np.outer(DECAY_RATES, r), r, DECAY_RATES, counts, distance)
-    log_r = np.log1p(r)
-    exponent, log_like_power = _maximum_likelihood(-np.outer(EXPONENTS, log_r), log_r, EXPONENTS, counts, log_distance)
+    counts = np.bincount(sizes)[1:]
+    rate, log_like_exponential = _maximum_likelihood("exponential", counts, distance)
+    exponent, log_like_power = _maximum_likelihood("power", counts, log_distance)
     return rate, exponent, 2 * (log_like_power - log_like_exponential)
 
 
-def _maximum_likelihood(
-    log_weights: np.ndarray, statistic: np.ndarray, grid: np.ndarray, counts: np.ndarray, observed: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
+def _maximum_likelihood(law: str, counts: np.ndarray, observed: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Parameter whose expected sufficient statistic, averaged over rows of all sizes, is the observed one.
 
     Args:
-        log_weights: (grid, r) unnormalised log-probabilities.
-        counts: share of rows that see r + 1 keys.
+        law: "exponential" or "power".
+        counts: number of rows that see r + 1 keys.
         observed: mean sufficient statistic.
 
     Returns:
         the parameter, and the mean log-likelihood per row there. Growth instead of decay gives the boundary, 0.
     """
-    weights = np.exp(log_weights)
-    partition = np.cumsum(weights, 1)
-    expected = (np.cumsum(weights * statistic, 1) / partition) @ counts
-    log_partition = np.log(partition) @ counts
+    grid, expected, log_partition = _curves(law, counts.astype(np.int64).tobytes())
     parameter = np.interp(observed, expected[::-1], grid[::-1])
     parameter = np.where(np.isfinite(observed), parameter, np.nan)
     return parameter, -parameter * observed - np.interp(parameter, grid, log_partition)
+
+
+@lru_cache(maxsize=64)
+def _curves(law: str, counts: bytes) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Parameters, and the expected statistic and log-partition function of a law at each, averaged over rows."""
+    rows = np.frombuffer(counts, dtype=np.int64)
+    share = rows / rows.sum()
+    r = np.arange(len(rows), dtype=float)
+    grid, statistic = (DECAY_RATES, r) if law == "exponential" else (EXPONENTS, np.log1p(r))
+    weights = np.exp(-np.outer(grid, statistic))
+    partition = np.cumsum(weights, 1)
+    return grid, (np.cumsum(weights * statistic, 1) / partition) @ share, np.log(partition) @ share
 
 
 def _refuse(

@@ -24,7 +24,7 @@ def modularity(trace: BeliefTrace) -> Measurement:
         count = len(trace.recorded(prompt))
         if count < 4:
             continue
-        mask = np.tri(count, dtype=bool) if trace.causal else np.ones((count, count), dtype=bool)
+        mask = _allowed(trace, prompt)
         weights = trace.graph.values[prompt, :, :count, :count]
         gaps = weights - expected_weights(weights, mask)
         totals = weights.sum((-1, -2))
@@ -33,9 +33,17 @@ def modularity(trace: BeliefTrace) -> Measurement:
     return Measurement(xr.Dataset({"modularity": (("prompt", "block"), scores)}))
 
 
+def _allowed(trace: BeliefTrace, prompt: int) -> Bool[np.ndarray, "blocks n n"]:
+    """Which recorded tokens each recorded token may attend to, block by block: sliding windows see the last keys only."""
+    recorded = trace.recorded(prompt)
+    keys = trace.attention["keys"].isel(sink=0, head=0, prompt=prompt).values[:, recorded]
+    back = recorded[:, None] - recorded
+    return (back >= 0) & (back < keys[..., None]) if trace.causal else np.ones((len(keys), *back.shape), dtype=bool)
+
+
 def expected_weights(
     weights: Float64[np.ndarray, "*batch n n"],
-    mask: Bool[np.ndarray, "n n"],
+    mask: Bool[np.ndarray, "*#batch n n"],
     *,
     sweeps: int = 2000,
     tolerance: float = 1e-9,
@@ -54,7 +62,7 @@ def expected_weights(
         True
     """
     rows, columns = weights.sum(-1), weights.sum(-2)
-    fitted = mask * (rows / mask.sum(-1))[..., None]
+    fitted = mask * (rows / np.maximum(mask.sum(-1), 1))[..., None]
     for _ in range(sweeps):
         fitted = fitted * _ratio(columns, fitted.sum(-2))[..., None, :]
         ratio = _ratio(rows, fitted.sum(-1))

@@ -40,9 +40,9 @@ def temperature(trace: BeliefTrace) -> Measurement:
     beta_entropy = xr.apply_ufunc(
         _match_prompt,
         entropy.transpose("sink", "prompt", "block", "head"),
-        keys.isel(block=0, head=0).transpose("sink", "prompt", "token"),
-        input_core_dims=[["block", "head"], ["token"]],
-        output_core_dims=[["block", "head"]],
+        keys.isel(head=0).transpose("sink", "prompt", "block", "token"),
+        input_core_dims=[["head"], ["token"]],
+        output_core_dims=[["head"]],
         vectorize=True,
     )
     reduced = token_mean(variance / (2 * np.log(keys)), rows)
@@ -87,11 +87,17 @@ def entropy_matched_beta(
     sizes = keys[np.isfinite(keys)]
     if sizes.size == 0:
         return np.full_like(entropy, np.nan)
-    unique, counts = np.unique(sizes, return_counts=True)
-    grid, table = _entropy_table()
-    curve = np.array([np.interp(np.log(unique), grid, column) for column in table.T]) @ counts / counts.sum()
+    curve = _mean_entropy(np.sort(sizes).tobytes())
     # entropy falls with beta, np.interp wants it rising
     return np.interp(entropy, curve[::-1], BETAS[::-1], left=np.nan, right=np.nan)
+
+
+@lru_cache(maxsize=64)
+def _mean_entropy(sizes: bytes) -> np.ndarray:
+    """Mean entropy of random-energy rows of these sizes at each of `BETAS`; blocks and prompts share it."""
+    unique, counts = np.unique(np.frombuffer(sizes), return_counts=True)
+    grid, table = _entropy_table()
+    return np.array([np.interp(np.log(unique), grid, column) for column in table.T]) @ counts / counts.sum()
 
 
 @lru_cache(maxsize=1)
