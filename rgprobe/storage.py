@@ -59,9 +59,11 @@ def write_tree(tree: xr.DataTree, path: Path) -> None:
         node.path: {name: {"zlib": True, "complevel": 4} for name, array in node.data_vars.items() if _is_bulky(array)}
         for node in tree.subtree
     }
-    # one tree shares no object with the caller's, so that encoding leaves no trace in it
+    # a copy shares no object with the caller's, so that encoding leaves no trace in it; and it is made in memory, because
+    # a disk that fills up under the HDF5 library leaves it in a state that crashes the process when it exits
+    content = tree.copy().to_netcdf(None, engine="h5netcdf", encoding=encoding)
     with atomic_path(path) as temporary:
-        tree.copy().to_netcdf(temporary, engine="h5netcdf", encoding=encoding)
+        temporary.write_bytes(content)
 
 
 def read_tree(path: Path) -> xr.DataTree:
