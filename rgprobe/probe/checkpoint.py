@@ -80,7 +80,7 @@ def _read_config(path: Path) -> dict[str, Any]:
         raise CheckpointError(
             str(path),
             expected="a checkpoint directory with a config.json",
-            received="a directory without one" if path.is_dir() else "no such directory",
+            received="a directory without one" if path.is_dir() else "a file" if path.exists() else "no such directory",
             remedy="pass the directory that save_pretrained wrote",
         )
     try:

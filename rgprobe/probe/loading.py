@@ -288,7 +288,7 @@ def _config(bridge: Any) -> dict[str, Any]:
 
 def _first_line(error: BaseException) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return (lines[0] if lines else type(error).__name__)[:300]
+    return (lines[0].removeprefix("Got: ") if lines else type(error).__name__)[:300]
 
 
 @contextmanager
