@@ -81,6 +81,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             sys.stdout.flush()
     except BrokenPipeError:
         return _reader_has_gone()
+    except SystemExit as error:  # typer's own way out where the reader has gone
+        return int(error.code or 0)
     except (Exception, KeyboardInterrupt) as error:
         if "--debug" in words:
             traceback.print_exc()
@@ -108,7 +110,7 @@ def _write_what_can_be_encoded() -> None:
 def _reader_has_gone() -> int:
     """`rgprobe tree ... | head`: nothing more can be printed, and Python must not try when it exits."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    return 128 + signal.SIGPIPE
+    return 1
 
 
 @contextmanager

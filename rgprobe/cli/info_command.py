@@ -15,7 +15,9 @@ __all__ = ["info_command"]
 
 
 def info_command(
-    source: Annotated[str, typer.Argument(help="Shipped name, directory, hub id, or a result file (.nc).")],
+    source: Annotated[
+        str, typer.Argument(metavar="SOURCE", help="Shipped name, directory, hub id, or a result file (.nc).")
+    ],
     *,
     allow_pickle: AllowPickle = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
@@ -26,7 +28,7 @@ def info_command(
     A checkpoint is loaded, so whatever would stop a run is reported here too.
     """
     path = Path(source)
-    facts = _result_facts(path) if path.is_file() or path.suffix == ".nc" else _checkpoint_facts(source, allow_pickle)
+    facts = _result_facts(path) if path.suffix == ".nc" else _checkpoint_facts(source, allow_pickle)
     typer.echo(json.dumps(facts, indent=1) if as_json else "\n".join(_lines(facts)))
 
 

@@ -78,7 +78,7 @@ BosOption = Annotated[
     Bos, typer.Option("--bos", help="Opening special token: as the model's tokenizer does, always, or never.")
 ]
 Truncate = Annotated[bool, typer.Option("--truncate", help="Cut prompts over the context length instead of refusing.")]
-Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:N. No silent fallback.")]
+Device = Annotated[str, typer.Option("--device", metavar="NAME", help="auto, cpu, cuda or cuda:N. No silent fallback.")]
 DtypeOption = Annotated[
     Dtype, typer.Option("--dtype", help="Dtype of the weights; statistics are never below float32.")
 ]

@@ -78,12 +78,20 @@ def staged_output(directory: Path) -> Iterator[Staging]:
                 raise _fault(directory, "a directory that can be written", error.strerror or str(error)) from error
             try:
                 yield Staging(directory, unfinished)
+            except EnvironmentFault as fault:
+                raise _renamed(fault, unfinished, directory) from fault
             finally:
                 shutil.rmtree(unfinished, ignore_errors=True)
     finally:
         with suppress(OSError):  # the first that holds something ends it
             for place in created:
                 place.rmdir()
+
+
+def _renamed(fault: EnvironmentFault, unfinished: Path, directory: Path) -> EnvironmentFault:
+    """The same fault of the file's final name: nobody knows the one that it has for a moment."""
+    culprit = fault.culprit.replace(str(unfinished), str(directory))
+    return EnvironmentFault(culprit, expected=fault.expected, received=fault.received, remedy=fault.remedy)
 
 
 def _remove_unfinished(directory: Path) -> None:

@@ -33,6 +33,10 @@ def progress_bar(*, quiet: bool) -> Iterator[Report]:
         task = bar.add_task("starting", total=None)
 
         def report(done: int, total: int, running: str) -> None:
-            bar.update(task, completed=done, total=total or None, description=printable(running))
+            nonlocal task
+            if bar.tasks[0].total != (total or None):  # another phase: a total can be changed, but not forgotten
+                bar.remove_task(task)
+                task = bar.add_task("", total=total or None)
+            bar.update(task, completed=done, description=printable(running))
 
         yield report

@@ -18,7 +18,7 @@ def report_command(
         list[Path], typer.Argument(metavar="FLOW...", help="Result files (.nc) of rgprobe run; several share figures.")
     ],
     *,
-    out: Annotated[Path, typer.Option(help="HTML file to write.")] = Path("report.html"),
+    out: Annotated[Path, typer.Option(metavar="FILE", help="HTML file to write.")] = Path("report.html"),
     debug: Debug = False,
 ) -> None:
     """Write the report of one or several saved results: one HTML file that opens offline."""

@@ -54,7 +54,9 @@ def run_command(
     source: Annotated[
         str | None,
         typer.Argument(
-            help="Shipped name, directory or hub id. Default: every shipped checkpoint.", show_default=False
+            metavar="SOURCE",
+            help="Shipped name, directory or hub id. Default: every shipped checkpoint.",
+            show_default=False,
         ),
     ] = None,
     *,
@@ -70,28 +72,33 @@ def run_command(
     ] = None,
     text: Annotated[
         list[str] | None,
-        typer.Option("--text", help="A prompt; may be repeated, and adds to --prompts.", show_default=False),
+        typer.Option(
+            "--text", metavar="TEXT", help="A prompt; may be repeated, and adds to --prompts.", show_default=False
+        ),
     ] = None,
     belief: BeliefOption = Belief.lens,
     nulls: Annotated[
         int | None,
         typer.Option(
             min=0,
+            metavar="N",
             help=f"Random initialisations to compare with; 'beats null' takes 5 and 20 prompts. Default: {SEEDS}, "
             f"or {SEEDS_OF_SHIPPED} where no SOURCE is given.",
             show_default=False,
         ),
     ] = None,
-    diagnostics: Annotated[str, typer.Option(help="'all', or names with commas between.")] = "all",
+    diagnostics: Annotated[
+        str, typer.Option(metavar="NAMES", help="'all', or names such as temperature,condensation.")
+    ] = "all",
     positions: Positions = "32",
     sink: SinkOption = Sink.exclude,
     bos: BosOption = Bos.model,
     truncate: Truncate = False,
-    seed: Annotated[int, typer.Option(min=0, help="Of null models and intervals.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, metavar="N", help="Of null models and intervals.")] = 0,
     device: Device = "auto",
     dtype: DtypeOption = Dtype.float32,
     allow_pickle: AllowPickle = False,
-    out: Annotated[Path, typer.Option(help="Directory for results and report.")] = Path("rgprobe-out"),
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Directory for results and report.")] = Path("rgprobe-out"),
     json_summary: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
     quiet: Quiet = False,
     debug: Debug = False,

@@ -41,12 +41,13 @@ class Format(StrEnum):
 
 
 def tree_command(
-    source: Annotated[str, typer.Argument(help="Shipped name, directory or hub id.")],
-    text: Annotated[str, typer.Argument(help="The text whose tokens are condensed.")],
+    source: Annotated[str, typer.Argument(metavar="SOURCE", help="Shipped name, directory or hub id.")],
+    text: Annotated[str, typer.Argument(metavar="TEXT", help="The text whose tokens are condensed.")],
     *,
     layer: Annotated[
         int | None,
         typer.Option(
+            metavar="K",
             help="Depth: 0 is the input end, L the output end (0 to L-1 for thermal beliefs). Default: the output end.",
             show_default=False,
         ),
@@ -55,6 +56,7 @@ def tree_command(
     clusters: Annotated[
         int | None,
         typer.Option(
+            metavar="M",
             help="Cut into this many meta-tokens. Default: the fewest that lose at most half of the information.",
             show_default=False,
         ),

@@ -134,6 +134,21 @@ def test_disk_that_fills_up_leaves_the_earlier_results(run_tiny, out, earlier, m
     assert contents(out) == earlier
 
 
+def test_disk_that_fills_up_in_the_middle_of_a_file(checkpoint, out):
+    """The system's own refusal, which the HDF5 library once survived only until the process ended."""
+    limit = 100_000  # bytes per file: less than any result takes
+    code = (
+        f"import resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, ({limit}, {limit}));"
+        "from rgprobe.cli import main; sys.exit(main(sys.argv[1:]))"
+    )
+    arguments = ["run", checkpoint, *TEXT, "--nulls", "0", "--out", out]
+    done = subprocess.run([sys.executable, "-c", code, *arguments], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 3, done
+    assert done.stderr.startswith(f"rgprobe: {out / 'tiny.nc'}: expected")
+    assert "File too large" in done.stderr
+    assert not out.parent.exists()
+
+
 @pytest.mark.parametrize("error", [KeyboardInterrupt, ZeroDivisionError])
 def test_interrupted_run_leaves_the_earlier_results(run_tiny, out, earlier, monkeypatch, error):
     def stop(*args, **kwargs):
