@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -128,7 +128,7 @@ def _compared(
         node = node.assign_coords(null_model=list(drawn))
         for name in FIELDS:
             node[name] = (("null_model", *dims), np.stack([getattr(c, name) for c in comparisons]))
-        significant = [_significant(comparison) for comparison in comparisons]
+        significant = [_significant(comparison, dims) for comparison in comparisons]
         node["significant"] = (("null_model", *dims), np.stack(significant).astype(np.int8))
         carries = zip(drawn, (comparison.carries for comparison in comparisons), strict=True)
         node.attrs["interval_carries"] = "; ".join(f"{name}: variance of {what}" for name, what in carries)
@@ -141,12 +141,14 @@ def _compared(
     return node.rename({name: f"{prefix}{name}" for name in node.data_vars}) if prefix else node
 
 
-def _significant(comparison: Comparison) -> np.ndarray:
-    """Benjamini-Hochberg over depths and heads, one family per quantity and sink policy."""
+def _significant(comparison: Comparison, dims: Sequence[Hashable]) -> np.ndarray:
+    """Benjamini-Hochberg over depths and heads, one family per quantity and sink policy; all trends are one family."""
     p = comparison.p_value
-    if p.ndim == 1:  # trends: one family over quantities
+    outer = sum(dim in ("quantity", "sink") for dim in dims)
+    if outer == len(dims):
         return benjamini_hochberg(p)
-    return np.stack([benjamini_hochberg(family) for family in p])
+    families = p.reshape(-1, *p.shape[outer:])
+    return np.stack([benjamini_hochberg(family) for family in families]).reshape(p.shape)
 
 
 def _verdicts(value: np.ndarray, comparison: Comparison, significant: np.ndarray) -> np.ndarray:
