@@ -262,10 +262,19 @@ def _culprit(directory: CheckpointDirectory) -> str:
 def _device(device: str) -> str:
     if device == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
-    if device.startswith("cuda") and not torch.cuda.is_available():
-        raise DeviceError(device, expected="a CUDA device", received="none on this machine", remedy="use --device cpu")
-    if not device.startswith(("cpu", "cuda", "mps")):
+    try:
+        wanted = torch.device(device)
+    except RuntimeError:
+        wanted = torch.device("meta")  # no device to compute on
+    if wanted.type not in ("cpu", "cuda", "mps"):
         raise DeviceError(device, expected="auto, cpu or cuda", received=repr(device), remedy="use --device auto")
+    if wanted.type == "cuda" and not torch.cuda.is_available():
+        raise DeviceError(device, expected="a CUDA device", received="none on this machine", remedy="use --device cpu")
+    if wanted.type == "cuda" and (wanted.index or 0) >= torch.cuda.device_count():
+        count = torch.cuda.device_count()
+        raise DeviceError(device, expected=f"an index below {count}", received=device, remedy="use --device auto")
+    if wanted.type == "mps" and not torch.backends.mps.is_available():
+        raise DeviceError(device, expected="a Metal device", received="none on this machine", remedy="use --device cpu")
     return device
 
 
