@@ -22,7 +22,7 @@ Files = Mapping[str, tuple[Path, Path]]
 
 
 def summary_json(flows: Mapping[str, RGFlow], files: Files, report: Path) -> str:
-    """The summary as ASCII JSON; what is undefined is null."""
+    """The summary as ASCII JSON; what is undefined is null, and "undefined_when" says why, by diagnostic."""
     results = [
         {
             "name": name,
@@ -32,6 +32,7 @@ def summary_json(flows: Mapping[str, RGFlow], files: Files, report: Path) -> str
             "prompts": len(flow.prompts),
             "random_inits": _seeds(flow),
             "sufficient_for_verdicts": _sufficient(flow),
+            "undefined_when": {each: flow.to_xarray()[each].attrs["undefined"] for each in flow.diagnostics},
             "summary": [
                 {key: _plain(value) for key, value in row.items()} for row in flow.summary().to_dict("records")
             ],
@@ -87,6 +88,8 @@ def _strongest(table: pd.DataFrame) -> list[str]:
     if "difference" not in table:
         return []
     half_width = (table["high"] - table["low"]) / 2
+    if not half_width.notna().any():
+        return ["  One prompt against one random initialisation has no interval."]
     clear = (table["difference"].abs() / half_width).where(half_width > 0)
     clear = clear[clear > 1].sort_values(ascending=False)
     if not len(clear):
@@ -101,8 +104,7 @@ def _strongest(table: pd.DataFrame) -> list[str]:
 def _row(row: dict[str, Any]) -> tuple[str, ...]:
     units = "" if row["units"] == "1" else f", {row['units']}"
     interval = f"{_number(row['difference'])} ({_number(row['low'])} to {_number(row['high'])})"
-    label = f"{row['quantity'].replace('_', ' ')}{units}"
-    return label, _number(row["trend"]), _number(row["null"]), interval, row["trend_verdict"]
+    return f"{_label(row)}{units}", _number(row["trend"]), _number(row["null"]), interval, row["trend_verdict"]
 
 
 def _aligned(row: tuple[str, ...], widths: list[int]) -> list[str]:
@@ -142,7 +144,13 @@ def counted(count: int, noun: str) -> str:
 
 
 def _names(table: pd.DataFrame) -> str:
-    return ", ".join(str(name).replace("_", " ") for name in table["quantity"])
+    return ", ".join(_label(row) for row in table.to_dict("records"))
+
+
+def _label(row: Mapping[str, Any]) -> str:
+    """Diagnostic and quantity as prose: many quantities mean nothing without their diagnostic."""
+    diagnostic, quantity = (str(row[key]).replace("_", " ") for key in ("diagnostic", "quantity"))
+    return quantity if diagnostic in quantity else f"{diagnostic}: {quantity}"
 
 
 def _seeds(flow: RGFlow) -> int:

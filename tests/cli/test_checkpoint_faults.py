@@ -152,8 +152,17 @@ def test_hub_id_that_cannot_be_reached(run_tiny, monkeypatch):
 
 def test_device_that_is_not_there(run_tiny, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
     refused(run_tiny(*TEXT, "--device", "cuda"), "cuda", "none on this machine")
-    refused(run_tiny(*TEXT, "--device", "abacus"), "abacus")
+    refused(run_tiny(*TEXT, "--device", "mps"), "mps", "none on this machine")
+    for name in ("abacus", "cpuu", "cuda:x", "meta"):
+        refused(run_tiny(*TEXT, "--device", name), name, "expected auto, cpu or cuda")
+
+
+def test_device_index_that_is_not_there(run_tiny, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    refused(run_tiny(*TEXT, "--device", "cuda:2"), "cuda:2", "an index below 2")
 
 
 def test_memory_that_runs_out_is_the_environment(run_tiny, monkeypatch):

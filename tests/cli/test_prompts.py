@@ -84,12 +84,11 @@ def test_empty_text_is_refused(run_tiny):
 def test_shortest_prompts_run_and_what_is_undefined_is_null(run_tiny, tmp_path, text, tokens, diagnostics):
     outcome = run_tiny("--text", text, "--bos", "never", "--json", nulls=1, diagnostics=diagnostics, draw=tokens == 1)
     assert outcome.code == 0
-    flow = open_flow(tmp_path / "out" / "tiny.nc")
-    assert len(flow.tokens[0]) == tokens
-    for diagnostic in flow.diagnostics:
-        assert flow.to_xarray()[diagnostic].attrs["undefined"]
-    rows = json.loads(outcome.out, parse_constant=_forbidden)["results"][0]["summary"]
-    assert any(row["trend"] is None for row in rows)
+    assert len(open_flow(tmp_path / "out" / "tiny.nc").tokens[0]) == tokens
+    (result,) = json.loads(outcome.out, parse_constant=_forbidden)["results"]
+    undefined = {row["diagnostic"] for row in result["summary"] if row["trend"] is None}
+    assert undefined
+    assert all(result["undefined_when"][diagnostic] for diagnostic in undefined)
     trees = json.loads((tmp_path / "out" / "tiny.trees.json").read_text(), parse_constant=_forbidden)["trees"]
     assert len(trees) == 3
     assert all(tree["loss"] is None and tree["merge_costs"] == [] for tree in trees)
@@ -107,6 +106,12 @@ def test_long_prompt_is_refused_or_cut_when_asked(run_tiny, tmp_path):
     flow = open_flow(tmp_path / "out" / "tiny.nc")
     assert len(flow.tokens[0]) == 48
     assert flow.provenance["truncated_tokens"][0] > 0
+
+
+def test_one_prompt_against_one_seed_claims_no_interval(run_tiny):
+    shown = run_tiny("--text", "one two three", nulls=1, diagnostics="plateau").out
+    assert "has no interval" in shown
+    assert "Descriptive only" in shown
 
 
 def test_padded_batch_needs_its_mask(checkpoint):
