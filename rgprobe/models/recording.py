@@ -12,11 +12,11 @@ from importlib.metadata import version
 
 import torch
 
+from rgprobe.files import write_text
 from rgprobe.models.corpus import Document
 from rgprobe.models.evaluation import Loss, total_loss
 from rgprobe.models.resuming import CurvePoint
 from rgprobe.models.run import Run
-from rgprobe.models.storage import write_text_atomically
 
 __all__ = ["write_record"]
 
@@ -29,8 +29,8 @@ def write_record(run: Run, curve: Sequence[CurvePoint], test: dict[str, Loss]) -
     No time and no path of this machine is recorded, so that equal runs write equal files.
     """
     out = run.options.out
-    write_text_atomically(out / "curve.csv", _csv(curve))
-    write_text_atomically(out / "training.json", json.dumps(_record(run, test), indent=2) + "\n")
+    write_text(out / "curve.csv", _csv(curve))
+    write_text(out / "training.json", json.dumps(_record(run, test), indent=2) + "\n")
 
 
 def _record(run: Run, test: dict[str, Loss]) -> dict[str, object]:

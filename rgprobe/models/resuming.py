@@ -15,7 +15,7 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from rgprobe.errors import CheckpointError, OptionError
-from rgprobe.models.storage import write_bytes_atomically
+from rgprobe.files import write_bytes
 
 __all__ = ["STATE_FILE", "CurvePoint", "Progress", "load_state", "save_state"]
 
@@ -64,7 +64,7 @@ def save_state(
         for moment in _MOMENTS:
             tensors[f"{moment}:{name}"] = optimizer.state[parameter][moment].cpu().contiguous()
     header = {"identity": identity, "progress": json.dumps(asdict(progress))}
-    write_bytes_atomically(directory / STATE_FILE, save(tensors, metadata=header))
+    write_bytes(directory / STATE_FILE, save(tensors, metadata=header))
 
 
 def load_state(directory: Path, model: nn.Module, optimizer: torch.optim.AdamW, *, identity: str) -> Progress:

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 from rgprobe.errors import CheckpointError, OptionError
-from rgprobe.models.storage import sha256_of
+from rgprobe.files import sha256_of
 
 __all__ = ["shipped_names", "shipped_path", "verify_shipped"]
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from rgprobe.errors import OptionError
-from rgprobe.models.storage import write_bytes_atomically, write_text_atomically
+from rgprobe.files import write_bytes, write_text
 from rgprobe.models.tokenizer import BOS_ID, PAD_ID
 
 __all__ = ["StandardTransformer", "build_standard", "save_standard"]
@@ -76,5 +76,5 @@ def save_standard(model: nn.Module, directory: Path) -> None:
     if not isinstance(model, StandardTransformer):
         raise TypeError(f"expected a StandardTransformer, received {type(model).__name__}")
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.decoder.named_parameters()}
-    write_bytes_atomically(directory / "model.safetensors", save(tensors, metadata={"format": "pt"}))
-    write_text_atomically(directory / "config.json", model.decoder.config.to_json_string())
+    write_bytes(directory / "model.safetensors", save(tensors, metadata={"format": "pt"}))
+    write_text(directory / "config.json", model.decoder.config.to_json_string())

@@ -15,7 +15,7 @@ from pathlib import Path
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 
 from rgprobe.errors import OptionError
-from rgprobe.models.storage import write_text_atomically
+from rgprobe.files import write_text
 
 __all__ = ["BOS", "BOS_ID", "PAD", "PAD_ID", "encode", "save_tokenizer", "train_tokenizer"]
 
@@ -78,8 +78,8 @@ def save_tokenizer(tokenizer: Tokenizer, directory: Path, *, context: int) -> No
         "clean_up_tokenization_spaces": False,
         "model_max_length": context,
     }
-    write_text_atomically(directory / "tokenizer.json", tokenizer.to_str(pretty=True) + "\n")
-    write_text_atomically(directory / "tokenizer_config.json", json.dumps(config, indent=2) + "\n")
+    write_text(directory / "tokenizer.json", tokenizer.to_str(pretty=True) + "\n")
+    write_text(directory / "tokenizer_config.json", json.dumps(config, indent=2) + "\n")
 
 
 def _train_byte_level_bpe(texts: Iterable[str], vocabulary: int) -> Tokenizer:

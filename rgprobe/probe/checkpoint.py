@@ -6,15 +6,15 @@ directory that asks for more (remote code, pickles, paths that leave it) is refu
 
 from __future__ import annotations
 
-import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from rgprobe.errors import CheckpointError
+from rgprobe.files import sha256_of
 
-__all__ = ["CheckpointDirectory", "inspect_directory", "sha256_of_file"]
+__all__ = ["CheckpointDirectory", "inspect_directory"]
 
 PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
 TOKENIZER_FILES = (
@@ -65,13 +65,7 @@ def inspect_directory(path: Path, *, allow_pickle: bool = False) -> CheckpointDi
     config = _read_config(path)
     weights = _weight_files(path, allow_pickle=allow_pickle)
     digested = ["config.json", *(w.name for w in weights), *(n for n in TOKENIZER_FILES if (path / n).is_file())]
-    return CheckpointDirectory(path, config, weights, {name: sha256_of_file(path / name) for name in digested})
-
-
-def sha256_of_file(path: Path) -> str:
-    """Hexadecimal sha256 of a file, read in blocks."""
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+    return CheckpointDirectory(path, config, weights, {name: sha256_of(path / name) for name in digested})
 
 
 def _read_config(path: Path) -> dict[str, Any]:

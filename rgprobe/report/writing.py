@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import os
-from contextlib import suppress
 from pathlib import Path
 
-from rgprobe.errors import EnvironmentFault
+from rgprobe.files import write_text
 from rgprobe.plots.arrays import Flows, named_flows
 from rgprobe.report.page import page
 
@@ -30,29 +29,5 @@ def write_report(flows: Flows, path: str | os.PathLike[str]) -> Path:
         EnvironmentFault: the folder is missing or not writable, or the disk is full.
     """
     target = Path(path)
-    text = page(named_flows(flows))
-    try:
-        _write_whole(target, text.encode("utf-8"))
-    except OSError as error:
-        raise EnvironmentFault(
-            str(target),
-            expected="a folder that can be written to, with room for about 8 MB",
-            received=error.strerror or type(error).__name__,
-            remedy="free some space or choose another path",
-        ) from error
+    write_text(target, page(named_flows(flows)))
     return target
-
-
-def _write_whole(target: Path, content: bytes) -> None:
-    """Write under a temporary name, flush to the disk, rename."""
-    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, target)
-    except BaseException:
-        with suppress(OSError):
-            temporary.unlink()
-        raise
