@@ -75,3 +75,23 @@ def _made(kind, config, seed):
                 parameter.data += 0.1 * torch.randn_like(parameter)
             assert parameter.isfinite().all(), name
     return model
+
+
+def fresh_gpt2(seed):
+    """As its own initialiser leaves it."""
+    options = {"n_layer": 2, "n_head": 4, "n_embd": 32, "n_positions": CONTEXT, "vocab_size": VOCABULARY}
+    return _drawn(
+        transformers.GPT2LMHeadModel, transformers.GPT2Config(**options, bos_token_id=0, eos_token_id=0), seed
+    )
+
+
+def fresh_llama(seed):
+    """As its own initialiser leaves it."""
+    options = {"num_key_value_heads": 2, "hidden_size": 32, "num_hidden_layers": 2}
+    return _drawn(transformers.LlamaForCausalLM, transformers.LlamaConfig(**{**_common(), **options}), seed)
+
+
+def _drawn(kind, config, seed):
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return kind(config).eval()

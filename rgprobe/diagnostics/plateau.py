@@ -48,7 +48,8 @@ def calibrate(measurement: Measurement, null: Sequence[Measurement]) -> Measurem
     reference = xr.concat([other.private["kernel"] for other in null], "seed").mean("seed")
     dims = ("position", "source")
     gap = ((measurement.private["kernel"] - reference) ** 2).sum(dims) / (reference**2).sum(dims)
-    gap = xr.ufuncs.sqrt(gap)
+    # the kernel of a single normalised token is 1 in every network
+    gap = xr.ufuncs.sqrt(gap).where(reference.notnull().sum(dims) > 1)
     distance = gap.isel(state=slice(1, None)).rename(state="transition")
     values = measurement.values.assign(kernel_distance_to_init=distance.transpose("prompt", "transition"))
     return Measurement(values, measurement.details, measurement.internal_nulls, measurement.private)
@@ -98,7 +99,7 @@ def _one_prompt(trace: BeliefTrace, prompt: int) -> tuple[np.ndarray, np.ndarray
         [
             angles(states[:-1], states[1:]).mean(-1),
             [1 - debiased_cka(a, b) for a, b in pairs],
-            [np.linalg.norm(b - a) / np.linalg.norm(a) for a, b in pairs],
+            [np.linalg.norm(b - a) / np.linalg.norm(a) if count > 1 else np.nan for a, b in pairs],
         ]
     ), kernels
 
@@ -120,5 +121,6 @@ DIAGNOSTIC = Diagnostic(
     calibrate=calibrate,
     assumption="states are compared after normalisation, as the network's own norms do; kernels are empirical NNGP kernels",
     reading="A step that shrinks with depth is a plateau only if it shrinks more than in random networks of the same shape.",
-    undefined="fewer than four recorded tokens (CKA); no random initialisation (distance to it); other beliefs than lens (KL)",
+    undefined="fewer than four recorded tokens (CKA), or two (kernels); "
+    "no random initialisation (distance to it); other beliefs than lens (KL)",
 )

@@ -136,6 +136,8 @@ def _thermal(weights: Tensor, values: Tensor) -> ThermalBelief:
     covariance = torch.einsum("hpn,hpna,hpnb->hpab", weights, centred, centred)
     covariance = (covariance + covariance.mT) / 2  # rounding alone makes it asymmetric
     scale = values.var(1, correction=0).mean(-1)
+    # one token has no variance to measure the ridge by
+    scale = torch.where(scale > 0, scale, values.square().mean((1, 2)))
     eye = torch.eye(values.shape[-1], dtype=values.dtype, device=values.device)
     return ThermalBelief(mean, covariance + RIDGE * scale[:, None, None, None] * eye)
 
