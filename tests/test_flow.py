@@ -171,8 +171,7 @@ def test_progress_counts_every_pass_over_every_prompt():
 
 @pytest.mark.parametrize(("family", "models"), [("gpt2", 2), ("llama", 1)])
 def test_a_model_that_is_a_random_initialisation_does_not_beat_random_initialisations(family, models):
-    """At most 5% of all verdicts over models drawn by the architecture's own initialiser; leaving out GPT-2's scaling
-    of its residual branches, or the variance between seeds, fails this at once."""
+    """At most 5% of all verdicts, for models drawn by the architecture's own initialiser."""
     beaten = tested = 0
     for seed in range(models):
         make = {"gpt2": tiny_models.fresh_gpt2, "llama": tiny_models.fresh_llama}[family]
