@@ -122,6 +122,8 @@ def _caveats(flow: RGFlow) -> list[str]:
         lines.append(
             "  No null model was run: nothing here is evidence of anything beyond this checkpoint and these prompts."
         )
+    if seeds > 1 and prompts == 1:
+        lines.append("  Intervals carry the variance of seeds alone: one prompt says nothing of others.")
     if not _sufficient(flow):
         lines.append(
             f"  Descriptive only: to say that something beats its null takes {MINIMUM_SEEDS} random initialisations and "

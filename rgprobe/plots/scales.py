@@ -8,6 +8,7 @@ import plotly.graph_objects as go
 __all__ = ["fit_values", "is_wide", "log_ticks"]
 
 WIDE = 30.0  # ratio of largest to smallest from which an axis of positive values is logarithmic
+SMALLEST = 1e-8  # of the largest value: a probability of 1e-50 runs off the frame rather than flatten the rest
 OVERSHOOT = 0.35  # how far a band may stretch a linear axis, in units of the span of the lines
 
 
@@ -31,7 +32,8 @@ def log_ticks(low: float, high: float) -> tuple[list[float], list[str]]:
     """
     decades = range(int(np.floor(np.log10(low))), int(np.ceil(np.log10(high))) + 1)
     digits = (1, 2, 5) if len(decades) <= 4 else (1,)
-    ticks = [digit * 10.0**decade for decade in decades for digit in digits]
+    every = -(-len(decades) // 8)
+    ticks = [digit * 10.0**decade for decade in decades[::every] for digit in digits]
     kept = [tick for tick in ticks if low <= tick <= high]
     return [float(np.log10(tick)) for tick in kept], [f"{tick:g}" for tick in kept]
 
@@ -48,6 +50,7 @@ def fit_values(figure: go.Figure) -> None:
         return
     low, high = lines.min(), lines.max()
     if is_wide(lines):
+        low = max(low, high * SMALLEST)
         for band in bands:
             band.y = np.maximum(band.y, low / 10)
         title = figure.layout.yaxis.title.text.replace(")", ", log)")

@@ -65,9 +65,12 @@ def _claims(size: Standing) -> str:
     nulls += f" and {counted(size.shuffles, 'shuffled copy')} of each prompt" if size.shuffles else ""
     if size.sufficient:
         return f"It is compared with {nulls}: enough to say whether a number beats its null (that takes {rule})."
+    alone = (
+        " Intervals carry the variance of seeds alone: one prompt says nothing of others." if size.prompts == 1 else ""
+    )
     return (
         f"It is compared with {nulls}. <strong>That is too few to say that anything beats its null</strong>, which takes "
-        f"{rule}: what follows describes this checkpoint on these prompts, unless it is true by construction."
+        f"{rule}: what follows describes this checkpoint on these prompts, unless it is true by construction.{alone}"
     )
 
 
