@@ -1,9 +1,9 @@
 """Beliefs of N tokens moved into one frame, centred and whitened: N maps instead of the N^2 of pairwise transport.
 
 KL(q_i || U_i U_j^-1 q_j) = KL(U_i^-1 q_i || U_j^-1 q_j), and it does not change under a further common invertible map.
-That freedom serves the numbers: a common map W makes the average shape of the precisions the identity (each weighted by
-one over its trace, so that no single sharp token decides) times the median trace, and a common shift puts the median
-mean at zero. Neither enters the value, so neither needs a gradient.
+That freedom serves the numbers: a common map makes the average shape of the precisions (or of the covariances) the
+identity, each weighted by one over its trace so that no single sharp token decides, and a common shift puts the bulk of
+the means near zero. Neither enters the value, so neither needs a gradient.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from rgprobe.models.attention.features import Block, DenseBlock, DiagonalBlock, IsotropicBlock
-from rgprobe.models.attention.inverses import frame_inverse
-from rgprobe.models.attention.local_covariance import DiagonalCovariance, LocalCovariance
+from rgprobe.models.attention.inverses import frame_inverse, spd_inverse
+from rgprobe.models.attention.local_covariance import DiagonalCovariance, FullCovariance, LocalCovariance
 
 __all__ = ["CommonFrame", "dense_common_frame", "diagonal_common_frame", "framed_blocks", "isotropic_common_frame"]
 
@@ -71,34 +71,46 @@ def dense_common_frame(
         [[1.0, 0.0], [0.0, 1.0]]
     """
     k = mean.shape[-1]
-    eye = torch.eye(k, dtype=mean.dtype, device=mean.device)
-    u = eye.expand(*mean.shape, k) if frame is None else frame
-    sharpened = covariance.precision_times(u)
-    with torch.no_grad():
-        root = _shape_root(u, sharpened)
-        whitening = torch.linalg.solve_triangular(root.mT, eye.expand_as(root), upper=True).unsqueeze(-3)
-        unwhitening = root.mT.unsqueeze(-3)
-        scale = root.diagonal(dim1=-2, dim2=-1)
-        spread = scale.amax(-1) / scale.amin(-1)
-    if frame is None:
-        into, out_of, log_det = whitening, unwhitening, torch.zeros((), dtype=mean.dtype, device=mean.device)
-    elif orthogonal:
-        into = frame @ whitening
-        inverse, log_det = frame_inverse(frame, orthogonal=True)
-        out_of = unwhitening @ inverse
+    if frame is None or orthogonal:
+        u = torch.eye(k, dtype=mean.dtype, device=mean.device).expand(*mean.shape, k) if frame is None else frame
+        contragredient = u if frame is None else frame_inverse(u, orthogonal=True).mT
+        block, out_of, into, spread = _rotated(mean, covariance, u, contragredient)
     else:
-        # inverting the whitened frame, not the frame: what all frames share is no longer in the way
-        into = frame @ whitening
-        out_of, log_det = frame_inverse(into, orthogonal=False)
-    block = DenseBlock(
-        mean=_centred((out_of @ mean.unsqueeze(-1)).squeeze(-1)),
-        covariance=covariance.times_covariance(out_of) @ out_of.mT,
-        precision=into.mT @ (sharpened @ whitening),
-        log_det_precision=covariance.log_det_precision() + 2.0 * log_det,
-    )
+        block, out_of, into, spread = _transformed(mean, covariance, frame)
     if frame is None:
         return CommonFrame((block,), (), (), spread)
     return CommonFrame((block,), (out_of,), (into,), spread)
+
+
+def _rotated(
+    mean: Tensor, covariance: LocalCovariance, u: Tensor, contragredient: Tensor
+) -> tuple[DenseBlock, Tensor, Tensor, Tensor]:
+    """Frames whose U^-T is at hand: one factorisation per token, of whichever side the structure does not give away."""
+    from_covariance = isinstance(covariance, FullCovariance)
+    x, other = (contragredient, u) if from_covariance else (u, contragredient)
+    sharpened = covariance.covariance_times(x) if from_covariance else covariance.precision_times(x)
+    whitening, unwhitening, spread = _whitening(x, sharpened)
+    moved, dual = _shared(x, whitening), _shared(other, unwhitening.mT)
+    given = moved.mT @ _shared(sharpened, whitening)
+    inverse, log_det = spd_inverse(given)
+    if from_covariance:
+        block = DenseBlock(_carried(moved.mT, mean), given, inverse, -log_det)
+        return block, moved.mT, dual, spread
+    return DenseBlock(_carried(dual.mT, mean), inverse, given, log_det), dual.mT, moved, spread
+
+
+def _transformed(mean: Tensor, covariance: LocalCovariance, u: Tensor) -> tuple[DenseBlock, Tensor, Tensor, Tensor]:
+    """Any frames: inverted after whitening, when what all of them share is no longer in the way.
+
+    U' = U W, P = U'^T Lambda U', S = P^-1, and U'^-1 = S (Lambda U')^T comes as a by-product.
+    """
+    sharpened = covariance.precision_times(u)
+    whitening, _, spread = _whitening(u, sharpened)
+    into, sharpened = _shared(u, whitening), _shared(sharpened, whitening)
+    precision = into.mT @ sharpened
+    moved_covariance, log_det = spd_inverse(precision)
+    out_of = frame_inverse(into, guess=(moved_covariance.detach() @ sharpened.detach().mT))
+    return DenseBlock(_carried(out_of, mean), moved_covariance, precision, log_det), out_of, into, spread
 
 
 def diagonal_common_frame(mean: Float[Tensor, "*batch N K"], variance: Float[Tensor, "*batch N K"]) -> CommonFrame:
@@ -107,13 +119,13 @@ def diagonal_common_frame(mean: Float[Tensor, "*batch N K"], variance: Float[Ten
     Example:
         >>> import torch
         >>> common = diagonal_common_frame(torch.ones(5, 2), torch.full((5, 2), 4.0))
-        >>> common.blocks[0].mean[0].tolist(), common.blocks[0].variance[0].tolist()
+        >>> common.blocks[0].mean[0].tolist(), common.blocks[0].variance[0].round(decimals=4).tolist()
         ([0.0, 0.0], [1.0, 1.0])
     """
     with torch.no_grad():
         precision = variance.reciprocal()
         trace = precision.sum(-1, keepdim=True)
-        shape = (precision / trace).mean(-2, keepdim=True) * trace.median(-2, keepdim=True).values
+        shape = (precision / trace).mean(-2, keepdim=True) * _typical(trace, -2)
         spread = (shape.amax(-1) / shape.amin(-1)).sqrt().squeeze(-1)
     block = DiagonalBlock(_centred(mean * shape.sqrt()), variance * shape)
     return CommonFrame((block,), (), (), spread)
@@ -134,13 +146,13 @@ def isotropic_common_frame(
         torch.Size([5, 1])
     """
     with torch.no_grad():
-        scale = variance.reciprocal().mean(-2, keepdim=True)
+        scale = _typical(variance.reciprocal(), -2)
     spread = torch.ones(mean.shape[:-2], dtype=mean.dtype, device=mean.device)
     if rotation is None:
         return CommonFrame((IsotropicBlock(_centred(mean * scale.sqrt()), variance * scale),), (), (), spread)
-    inverse, _ = frame_inverse(rotation, orthogonal=True)
-    carried = (inverse @ mean.unsqueeze(-1)).squeeze(-1) * scale.sqrt()
-    return CommonFrame((IsotropicBlock(_centred(carried), variance * scale),), (inverse,), (rotation,), spread)
+    inverse = frame_inverse(rotation, orthogonal=True)
+    carried = _carried(inverse, mean * scale.sqrt())
+    return CommonFrame((IsotropicBlock(carried, variance * scale),), (inverse,), (rotation,), spread)
 
 
 def framed_blocks(
@@ -175,25 +187,52 @@ def framed_blocks(
     )
 
 
-def _shape_root(u: Tensor, sharpened: Tensor) -> Tensor:
-    """Lower Cholesky factor of mean_j (P_j / tr P_j) median_j tr P_j, P_j = U_j^T Lambda_j U_j, (..., K, K)."""
-    k = u.shape[-1]
-    trace = (u * sharpened).sum((-2, -1), keepdim=True)
-    lead = torch.broadcast_shapes(u.shape[:-2], sharpened.shape[:-2])
-    left = (u / trace).expand(*lead, k, k).flatten(-3, -2)
-    shape = left.mT @ sharpened.expand(*lead, k, k).flatten(-3, -2) / lead[-1]
+@torch.no_grad()
+def _whitening(x: Tensor, product: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """W (..., K, K) for which the average shape of W^T x_j^T product_j W is the identity, W^-1, and the scales' ratio."""
+    k = x.shape[-1]
+    lead = torch.broadcast_shapes(x.shape[:-2], product.shape[:-2])
+    trace = (x * product).sum((-2, -1)).expand(lead)
+    left = x * trace.reciprocal()[..., None, None]
+    shape = left.flatten(-3, -2).mT @ product.expand(*lead, k, k).flatten(-3, -2) / lead[-1]
     shape = 0.5 * (shape + shape.mT)
     # any invertible map is exact, so a ridge costs nothing; if even that fails, the diagonal will do
-    eye = torch.eye(k, dtype=u.dtype, device=u.device)
-    root, info = torch.linalg.cholesky_ex(shape + 4 * k * torch.finfo(u.dtype).eps * eye)
-    plain = torch.diag_embed(shape.diagonal(dim1=-2, dim2=-1).clamp_min(torch.finfo(u.dtype).eps).sqrt())
-    size = trace.expand(*lead, 1, 1).median(-3).values.sqrt()
-    return torch.where((info == 0)[..., None, None], root, plain) * size
+    eye = torch.eye(k, dtype=x.dtype, device=x.device)
+    root, info = torch.linalg.cholesky_ex(shape + 4 * k * torch.finfo(x.dtype).eps * eye)
+    plain = torch.diag_embed(shape.diagonal(dim1=-2, dim2=-1).clamp_min(torch.finfo(x.dtype).eps).sqrt())
+    root = torch.where((info == 0)[..., None, None], root, plain)
+    scale = root.diagonal(dim1=-2, dim2=-1)
+    root = root * _typical(trace, -1).unsqueeze(-1).sqrt()
+    whitening = torch.linalg.solve_triangular(root.mT, eye.expand_as(root), upper=True)
+    return whitening, root.mT, scale.amax(-1) / scale.amin(-1)
+
+
+def _typical(positive: Tensor, dim: int) -> Tensor:
+    """Geometric mean along one dimension, kept: one outlier among N counts by its N-th root."""
+    return positive.log().mean(dim, keepdim=True).exp()
+
+
+def _shared(x: Tensor, matrix: Tensor) -> Tensor:
+    """x_j matrix with one matrix for all tokens: (..., N K, K) times (..., K, K), one product instead of N."""
+    return (x.flatten(-3, -2) @ matrix).unflatten(-2, x.shape[-3:-1])
+
+
+def _carried(maps: Tensor, mean: Tensor) -> Tensor:
+    return _centred((maps @ mean.unsqueeze(-1)).squeeze(-1))
 
 
 def _centred(mean: Tensor) -> Tensor:
-    """Subtract the median over tokens, coordinate by coordinate: one far outlier does not move it."""
-    return mean - mean.detach().median(-2, keepdim=True).values
+    """Subtract where the bulk of the means lies: their average, reweighted once by one over the squared distance.
+
+    Any constant is exact. This one is as robust as need be (an outlier at distance d among N moves it by O(1), not by
+    d / N) and, unlike a median, as cheap as an average.
+    """
+    with torch.no_grad():
+        first = mean.mean(-2, keepdim=True)
+        distance = (mean - first).square().sum(-1, keepdim=True)
+        weight = (distance + torch.finfo(mean.dtype).eps * (1.0 + distance.amax(-2, keepdim=True))).reciprocal()
+        centre = (weight * mean).sum(-2, keepdim=True) / weight.sum(-2, keepdim=True)
+    return mean - centre
 
 
 def _blockwise(maps: tuple[Tensor, ...], values: Tensor) -> Tensor:

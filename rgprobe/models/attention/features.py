@@ -58,8 +58,8 @@ class DenseBlock(Block):
         >>> import torch
         >>> eye = torch.eye(2).expand(3, 2, 2)
         >>> block = DenseBlock(torch.zeros(3, 2), eye, eye, torch.zeros(3))
-        >>> [part[0].tolist() for part in block.mean_parameters()], block.natural_parameters()[1][0].tolist()
-        ([[0.0, 0.0], [1.0, 0.0, 1.0]], [-0.5, -0.0, -0.5])
+        >>> [part[0].tolist() for part in block.mean_parameters()]
+        [[0.0, 0.0], [-0.5, -0.0, -0.5]]
     """
 
     mean: Float[Tensor, "*batch N K"]
@@ -75,14 +75,14 @@ class DenseBlock(Block):
 
     def mean_parameters(self) -> tuple[Tensor, Tensor]:
         """See `Block`."""
-        second = torch.addcmul(self.covariance, self.mean.unsqueeze(-1), self.mean.unsqueeze(-2))
-        return self.mean, _Pack.apply(second, 1.0, 1.0)
+        column = self.mean.unsqueeze(-1)
+        return self.mean, _Pack.apply(self.covariance + column @ column.mT, -0.5, -1.0)
 
     def natural_parameters(self) -> tuple[Tensor, Tensor, Tensor]:
         """See `Block`."""
         linear = (self.precision @ self.mean.unsqueeze(-1)).squeeze(-1)
         normaliser = 0.5 * ((self.mean * linear).sum(-1) - self.log_det_precision)
-        return linear, _Pack.apply(self.precision, -0.5, -1.0), normaliser
+        return linear, _Pack.apply(self.precision, 1.0, 1.0), normaliser
 
 
 @dataclass(frozen=True, eq=False)

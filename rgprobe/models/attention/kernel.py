@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Literal
 
 import torch
 from jaxtyping import Float
@@ -29,17 +28,17 @@ COLD = 1e4
 
 def kl_attention(
     beliefs: Gaussian,
-    values: Float[Tensor, "*#batch N D"],
+    values: Tensor,
     *,
-    frames: Float[Tensor, "*#batch N K K"] | BlockFrames | Sequence[Float[Tensor, "..."]] | None = None,
-    kappa: float | Float[Tensor, "..."] = 1.0,
+    frames: Tensor | BlockFrames | Sequence[Tensor] | None = None,
+    kappa: float | Tensor = 1.0,
     causal: bool = True,
     include_self: bool = True,
     window: int | None = None,
-    log_prior: Float[Tensor, "..."] | Callable[[Tensor], Tensor] | LogPrior | None = None,
+    log_prior: Tensor | Callable[[Tensor], Tensor] | LogPrior | None = None,
     transport_values: bool = True,
     return_pattern: bool = False,
-    group: Literal["so", "gl"] | None = None,
+    group: str | None = None,
     precision: torch.dtype | None = None,
 ) -> Float[Tensor, "..."] | tuple[Float[Tensor, "..."], Float[Tensor, "..."]]:
     r"""Average values over tokens by how little their transported beliefs diverge from the query's.

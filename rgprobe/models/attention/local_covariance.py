@@ -1,6 +1,6 @@
 """A covariance in its local frame, as an operator: what the common frame needs of each structure, at its own cost.
 
-Given group elements U with inverse T, the common frame needs Lambda U and T Sigma, and log det Lambda.
+Given group elements U, the common frame needs Lambda U or Sigma U^-T.
 """
 
 from __future__ import annotations
@@ -32,48 +32,36 @@ class LocalCovariance(ABC):
 
     @abstractmethod
     def precision_times(self, matrix: Tensor) -> Tensor:
-        """Lambda U, (..., N, K, K)."""
+        """Lambda X, (..., N, K, K)."""
 
     @abstractmethod
-    def times_covariance(self, matrix: Tensor) -> Tensor:
-        """T Sigma, (..., N, K, K)."""
-
-    @abstractmethod
-    def log_det_precision(self) -> Tensor:
-        """log det Lambda, (..., N)."""
+    def covariance_times(self, matrix: Tensor) -> Tensor:
+        """Sigma X, (..., N, K, K)."""
 
 
 @dataclass(frozen=True, eq=False)
 class FullCovariance(LocalCovariance):
-    """Sigma with its inverse and log det Lambda.
+    """Sigma as a matrix; its inverse only where asked for.
 
     Example:
         >>> import torch
-        >>> FullCovariance.of(2.0 * torch.eye(3)).log_det_precision().item()
-        -2.079441...
+        >>> FullCovariance(4.0 * torch.eye(3)).precision_times(torch.eye(3))[0].tolist()
+        [0.25, 0.0, 0.0]
     """
 
     covariance: Float[Tensor, "*batch K K"]
-    precision: Float[Tensor, "*batch K K"]
-    log_det: Float[Tensor, "*batch"]
 
-    @classmethod
-    def of(cls, covariance: Float[Tensor, "*batch K K"]) -> FullCovariance:
-        """From Sigma, by one Cholesky factorisation; NaN where it is not positive definite."""
-        precision, log_det = spd_inverse(covariance)
-        return cls(covariance, precision, -log_det)
-
-    def log_det_precision(self) -> Tensor:
-        """See `LocalCovariance`."""
-        return self.log_det
+    @cached_property
+    def _precision(self) -> Tensor:
+        return spd_inverse(self.covariance)[0]
 
     def precision_times(self, matrix: Tensor) -> Tensor:
         """See `LocalCovariance`."""
-        return self.precision @ matrix
+        return self._precision @ matrix
 
-    def times_covariance(self, matrix: Tensor) -> Tensor:
+    def covariance_times(self, matrix: Tensor) -> Tensor:
         """See `LocalCovariance`."""
-        return matrix @ self.covariance
+        return self.covariance @ matrix
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,17 +70,13 @@ class DiagonalCovariance(LocalCovariance):
 
     variance: Float[Tensor, "*batch K"]
 
-    def log_det_precision(self) -> Tensor:
-        """See `LocalCovariance`."""
-        return -self.variance.log().sum(-1)
-
     def precision_times(self, matrix: Tensor) -> Tensor:
         """See `LocalCovariance`."""
-        return matrix / self.variance.unsqueeze(-1)
+        return matrix * self.variance.reciprocal().unsqueeze(-1)
 
-    def times_covariance(self, matrix: Tensor) -> Tensor:
+    def covariance_times(self, matrix: Tensor) -> Tensor:
         """See `LocalCovariance`."""
-        return matrix * self.variance.unsqueeze(-2)
+        return matrix * self.variance.unsqueeze(-1)
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,23 +91,19 @@ class LowRankCovariance(LocalCovariance):
         return self.factor / self.diagonal.unsqueeze(-1)
 
     @cached_property
-    def _capacitance(self) -> tuple[Tensor, Tensor]:
+    def _capacitance_inverse(self) -> Tensor:
         rank = self.factor.shape[-1]
         eye = torch.eye(rank, dtype=self.factor.dtype, device=self.factor.device)
-        return spd_inverse(eye + self.factor.mT @ self._scaled)
-
-    def log_det_precision(self) -> Tensor:
-        """See `LocalCovariance`."""
-        return -self.diagonal.log().sum(-1) - self._capacitance[1]
+        return spd_inverse(eye + self.factor.mT @ self._scaled)[0]
 
     def precision_times(self, matrix: Tensor) -> Tensor:
         """See `LocalCovariance`."""
-        inner = self._capacitance[0] @ (self._scaled.mT @ matrix)
+        inner = self._capacitance_inverse @ (self._scaled.mT @ matrix)
         return matrix / self.diagonal.unsqueeze(-1) - self._scaled @ inner
 
-    def times_covariance(self, matrix: Tensor) -> Tensor:
+    def covariance_times(self, matrix: Tensor) -> Tensor:
         """See `LocalCovariance`."""
-        return (matrix @ self.factor) @ self.factor.mT + matrix * self.diagonal.unsqueeze(-2)
+        return self.factor @ (self.factor.mT @ matrix) + matrix * self.diagonal.unsqueeze(-1)
 
 
 def local_covariance(beliefs: Gaussian, dtype: torch.dtype) -> LocalCovariance:
@@ -132,8 +112,8 @@ def local_covariance(beliefs: Gaussian, dtype: torch.dtype) -> LocalCovariance:
     Example:
         >>> import torch
         >>> beliefs = Gaussian.from_diagonal(torch.zeros(4, 2), torch.ones(2))
-        >>> local_covariance(beliefs, torch.float32).log_det_precision().shape
-        torch.Size([4])
+        >>> local_covariance(beliefs, torch.float32).precision_times(torch.eye(2)).shape
+        torch.Size([4, 2, 2])
     """
     kept = beliefs.structure
     if isinstance(kept, Diagonal):
@@ -142,9 +122,9 @@ def local_covariance(beliefs: Gaussian, dtype: torch.dtype) -> LocalCovariance:
         return LowRankCovariance(kept.loading.to(dtype), kept.diagonal.to(dtype))
     if isinstance(kept, Triangular):
         factor = kept.scale_tril.to(dtype)
-        return FullCovariance.of(factor @ factor.mT)
+        return FullCovariance(factor @ factor.mT)
     if isinstance(kept, Full):
-        return FullCovariance.of(kept.covariance.to(dtype))
+        return FullCovariance(kept.covariance.to(dtype))
     raise TypeError(f"no operator for a covariance kept as {type(kept).__name__}")
 
 

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Literal
 
 import torch
-from jaxtyping import Float
 from torch import Tensor
 
 from rgprobe.errors import BadInput, OptionError
@@ -61,9 +59,7 @@ def checked_visibility(causal: bool, include_self: bool, window: int | None) -> 
     return Visibility(causal=causal, include_self=include_self, window=window)
 
 
-def check_values(
-    beliefs: Gaussian, values: Float[Tensor, "..."], *, carried: bool, frames: Tensor | BlockFrames | None
-) -> None:
+def check_values(beliefs: Gaussian, values: Tensor, *, carried: bool, frames: Tensor | BlockFrames | None) -> None:
     """Refuse values without one vector per token, or that frames cannot act on."""
     if not beliefs.batch_shape or beliefs.batch_shape[-1] == 0:
         raise BadInput(
@@ -126,7 +122,7 @@ def _one_per_token(block: Tensor, beliefs: Gaussian) -> bool:
         return False
 
 
-def check_group(frames: Tensor | BlockFrames | None, group: Literal["so", "gl"] | None) -> bool:
+def check_group(frames: Tensor | BlockFrames | None, group: str | None) -> bool:
     """Whether the frames are rotations, by test; a refusal where they should be and are not."""
     if group not in (None, "so", "gl"):
         raise OptionError("group", expected='"so", "gl" or None', received=f"{group!r}", remedy="choose one of these")
