@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import numpy as np
 import plotly.graph_objects as go
 import xarray as xr
 
@@ -57,6 +58,10 @@ def _panels(flows: Mapping[str, RGFlow], diagnostic: str, quantity: str, arrays:
     caption = f"{title}: {escaped(arrays['meaning'].item())}. " if "meaning" in arrays.coords else f"{title}. "
     if diagnostic == "elimination" and quantity in ("kl_to_output", "entropy"):
         return ""  # in the figure that leads the section
+    if not any(np.isfinite(select(flow, diagnostic, quantity)["value"]).any() for flow in drawn.values()):
+        return (
+            f"<figure><figcaption>{caption}Undefined everywhere in this run, so nothing is drawn.</figcaption></figure>"
+        )
     figures[key] = flow_over_depth(drawn, diagnostic, quantity)
     panels = _figure(key, caption + _counts(drawn, diagnostic, quantity))
     if "head" in arrays["value"].dims:
