@@ -18,8 +18,12 @@ from torch import Tensor
 from rgprobe.models.attention.features import Block, DenseBlock, DiagonalBlock, IsotropicBlock
 from rgprobe.models.attention.inverses import frame_inverse, spd_inverse
 from rgprobe.models.attention.local_covariance import DiagonalCovariance, FullCovariance, LocalCovariance
+from rgprobe.models.attention.products import matvec, shared_product
 
 __all__ = ["CommonFrame", "dense_common_frame", "diagonal_common_frame", "framed_blocks", "isotropic_common_frame"]
+
+# Tokens that the whitening looks at, evenly spaced: any map is exact, so a sample is as good.
+SAMPLE = 256
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,8 +94,8 @@ def _rotated(
     x, other = (contragredient, u) if from_covariance else (u, contragredient)
     sharpened = covariance.covariance_times(x) if from_covariance else covariance.precision_times(x)
     whitening, unwhitening, spread = _whitening(x, sharpened)
-    moved, dual = _shared(x, whitening), _shared(other, unwhitening.mT)
-    given = moved.mT @ _shared(sharpened, whitening)
+    moved, dual = shared_product(x, whitening), shared_product(other, unwhitening.mT)
+    given = moved.mT @ shared_product(sharpened, whitening)
     inverse, log_det = spd_inverse(given)
     if from_covariance:
         block = DenseBlock(_carried(moved.mT, mean), given, inverse, -log_det)
@@ -106,7 +110,7 @@ def _transformed(mean: Tensor, covariance: LocalCovariance, u: Tensor) -> tuple[
     """
     sharpened = covariance.precision_times(u)
     whitening, _, spread = _whitening(u, sharpened)
-    into, sharpened = _shared(u, whitening), _shared(sharpened, whitening)
+    into, sharpened = shared_product(u, whitening), shared_product(sharpened, whitening)
     precision = into.mT @ sharpened
     moved_covariance, log_det = spd_inverse(precision)
     out_of = frame_inverse(into, guess=(moved_covariance.detach() @ sharpened.detach().mT))
@@ -190,7 +194,8 @@ def framed_blocks(
 @torch.no_grad()
 def _whitening(x: Tensor, product: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """W (..., K, K) for which the average shape of W^T x_j^T product_j W is the identity, W^-1, and the scales' ratio."""
-    k = x.shape[-1]
+    k, n = x.shape[-1], max(x.shape[-3], product.shape[-3])
+    x, product = (m if m.shape[-3] == 1 else m[..., :: max(1, n // SAMPLE), :, :] for m in (x, product))
     lead = torch.broadcast_shapes(x.shape[:-2], product.shape[:-2])
     trace = (x * product).sum((-2, -1)).expand(lead)
     left = x * trace.reciprocal()[..., None, None]
@@ -212,13 +217,8 @@ def _typical(positive: Tensor, dim: int) -> Tensor:
     return positive.log().mean(dim, keepdim=True).exp()
 
 
-def _shared(x: Tensor, matrix: Tensor) -> Tensor:
-    """x_j matrix with one matrix for all tokens: (..., N K, K) times (..., K, K), one product instead of N."""
-    return (x.flatten(-3, -2) @ matrix).unflatten(-2, x.shape[-3:-1])
-
-
 def _carried(maps: Tensor, mean: Tensor) -> Tensor:
-    return _centred((maps @ mean.unsqueeze(-1)).squeeze(-1))
+    return _centred(matvec(maps, mean))
 
 
 def _centred(mean: Tensor) -> Tensor:
@@ -240,4 +240,4 @@ def _blockwise(maps: tuple[Tensor, ...], values: Tensor) -> Tensor:
         return values
     sizes = [m.shape[-1] for m in maps]
     parts = zip(maps, values.split(sizes, -1), strict=True)
-    return torch.cat([(m @ v.unsqueeze(-1)).squeeze(-1) for m, v in parts], -1)
+    return torch.cat([matvec(m, v) for m, v in parts], -1)

@@ -23,6 +23,7 @@ from torch import Tensor
 from torch.autograd import Function
 
 from rgprobe.models.attention.priors import HIDDEN
+from rgprobe.models.attention.products import matvec
 
 __all__ = ["Block", "DenseBlock", "DiagonalBlock", "IsotropicBlock", "attention_features", "score_rounding"]
 
@@ -75,12 +76,12 @@ class DenseBlock(Block):
 
     def mean_parameters(self) -> tuple[Tensor, Tensor]:
         """See `Block`."""
-        column = self.mean.unsqueeze(-1)
-        return self.mean, _Pack.apply(self.covariance + column @ column.mT, -0.5, -1.0)
+        second = self.covariance + self.mean.unsqueeze(-1) * self.mean.unsqueeze(-2)
+        return self.mean, _Pack.apply(second, -0.5, -1.0)
 
     def natural_parameters(self) -> tuple[Tensor, Tensor, Tensor]:
         """See `Block`."""
-        linear = (self.precision @ self.mean.unsqueeze(-1)).squeeze(-1)
+        linear = matvec(self.precision, self.mean)
         normaliser = 0.5 * ((self.mean * linear).sum(-1) - self.log_det_precision)
         return linear, _Pack.apply(self.precision, 1.0, 1.0), normaliser
 
