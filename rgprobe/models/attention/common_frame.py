@@ -22,8 +22,10 @@ from rgprobe.models.attention.products import matvec, shared_product
 
 __all__ = ["CommonFrame", "dense_common_frame", "diagonal_common_frame", "framed_blocks", "isotropic_common_frame"]
 
-# Tokens that the whitening looks at, evenly spaced: any map is exact, so a sample is as good.
-SAMPLE = 256
+# Matrix entries that the whitening looks at, in evenly spaced tokens: any map is exact, so a sample is as good.
+SAMPLE = 2**16
+# ... but at least these many tokens.
+FEWEST = 16
 
 
 @dataclass(frozen=True, eq=False)
@@ -195,7 +197,8 @@ def framed_blocks(
 def _whitening(x: Tensor, product: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """W (..., K, K) for which the average shape of W^T x_j^T product_j W is the identity, W^-1, and the scales' ratio."""
     k, n = x.shape[-1], max(x.shape[-3], product.shape[-3])
-    x, product = (m if m.shape[-3] == 1 else m[..., :: max(1, n // SAMPLE), :, :] for m in (x, product))
+    step = max(1, n // max(SAMPLE // k**2, FEWEST))
+    x, product = (m if m.shape[-3] == 1 else m[..., ::step, :, :] for m in (x, product))
     lead = torch.broadcast_shapes(x.shape[:-2], product.shape[:-2])
     trace = (x * product).sum((-2, -1)).expand(lead)
     left = x * trace.reciprocal()[..., None, None]

@@ -205,7 +205,7 @@ class _Pack(Function):
         k = matrix.shape[-1]
         ctx.k, ctx.weights = k, (diagonal, below)
         flat = matrix.reshape(*matrix.shape[:-2], k * k)
-        packed = flat.index_select(-1, _lower(k, matrix.device))
+        packed = _take(flat, _lower(k, matrix.device))
         if diagonal == below == 1.0:
             return packed
         return packed.mul_(_lower_weights(k, diagonal, below, matrix.dtype, matrix.device))
@@ -223,13 +223,18 @@ class _Unpack(Function):
     def forward(ctx: Any, packed: Tensor, k: int, diagonal: float, below: float) -> Tensor:
         ctx.weights = (diagonal, below)
         weighted = packed * _lower_weights(k, diagonal, below, packed.dtype, packed.device)
-        return weighted.index_select(-1, _symmetric(k, packed.device)).reshape(*packed.shape[:-1], k, k)
+        return _take(weighted, _symmetric(k, packed.device)).reshape(*packed.shape[:-1], k, k)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None, None]:
         diagonal, below = ctx.weights
         both = 0.5 * (grads[0] + grads[0].mT)
         return _Pack.apply(both, diagonal, 2.0 * below), None, None, None
+
+
+def _take(x: Tensor, index: Tensor) -> Tensor:
+    """x[..., index]; as a gather, which on a CPU takes a fifth of the time of selecting along the last dimension."""
+    return torch.gather(x, -1, index.expand(*x.shape[:-1], -1))
 
 
 @lru_cache(maxsize=64)

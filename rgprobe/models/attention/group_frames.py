@@ -89,7 +89,7 @@ def so3_generators(spin: int) -> Float64[Tensor, "3 D D"]:
     return (basis @ (-1j * momenta) @ basis.mH).real.contiguous()
 
 
-def so3_irreps(phi: Float[Tensor, "*batch N 3"], spins: Sequence[int]) -> BlockFrames:
+def so3_irreps(phi: Float[Tensor, "..."], spins: Sequence[int]) -> BlockFrames:
     """One rotation per token in several spin representations at once: U_b = exp(sum_a phi_a R_a) at spin l_b.
 
     Args:

@@ -110,9 +110,10 @@ def _warm(
     """Through the fused kernels; the pattern is computed only if called for."""
     per_key, rest, live = split_prior(prior)
     root = math.sqrt(source.beliefs.dim)
-    inverse_tau = 1.0 / (kappa * root)
-    if isinstance(inverse_tau, Tensor):
-        inverse_tau = inverse_tau[..., None, None]
+    if isinstance(kappa, Tensor):
+        inverse_tau: float | Tensor = 1.0 / (kappa.double() * root)[..., None, None]
+    else:
+        inverse_tau = 1.0 / (kappa * root)
     common, queries, keys = source.features(inverse_tau, per_key)
     local = values.to(queries.dtype)
     out = attend(queries, keys, common.gather(local) if carried else local, visibility, prior=rest, live=live)
