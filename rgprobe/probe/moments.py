@@ -18,6 +18,8 @@ from torch import Tensor
 
 __all__ = ["RowMoments", "merge_moments", "row_moments"]
 
+FAR_BELOW = -1e18
+
 
 @dataclass(frozen=True)
 class RowMoments:
@@ -75,17 +77,20 @@ def row_moments(
     scores = scores.to(torch.promote_types(scores.dtype, torch.float32))
     if scores.shape[-1] == 0:  # a maximum needs a key: one that no row may see
         scores, allowed, distances = (torch.nn.functional.pad(t, (0, 1)) for t in (scores, allowed, distances))
-    keys = allowed.sum(-1).to(scores.dtype)
+    seen = allowed.to(scores.dtype)
+    keys = seen.sum(-1)
     count = keys.clamp_min(1)
-    maximum = scores.masked_fill(~allowed, -torch.inf).amax(-1, keepdim=True)
-    centred = (scores - maximum).masked_fill_(~allowed, 0)
-    weights = centred.exp().masked_fill_(~allowed, 0)
+    scores = scores.masked_fill(~allowed, -torch.inf)
+    maximum = scores.amax(-1, keepdim=True)
+    # a masked key sits so low that its weight is exactly zero, and not so low that its square would overflow
+    centred = (scores - maximum).clamp_(min=FAR_BELOW)
+    weights = centred.exp()
     partition = weights.sum(-1)
     gibbs_shift = _dot(weights, centred) / partition
     fluctuation = centred - gibbs_shift.unsqueeze(-1)
     gibbs_variance = _dot(fluctuation.square_(), weights) / partition
-    uniform_shift = centred.sum(-1) / count
-    spread = (centred - uniform_shift.unsqueeze(-1)).masked_fill_(~allowed, 0)
+    uniform_shift = _dot(centred, seen) / count
+    spread = (centred - uniform_shift.unsqueeze(-1)).mul_(seen)
     uniform_variance = _dot(spread, spread) / count
     log_distances = distances.log1p()
     # float64 from here on: added in float32, a large common level of the scores would round away what the row says
@@ -99,8 +104,8 @@ def row_moments(
         uniform_mean=maximum + uniform_shift,
         uniform_variance=uniform_variance,
         purity=_dot(weights, weights) / partition.square(),
-        distance=torch.einsum("...rk,rk->...r", weights, distances.to(scores.dtype)) / partition,
-        log_distance=torch.einsum("...rk,rk->...r", weights, log_distances.to(scores.dtype)) / partition,
+        distance=_dot(weights, distances.to(scores.dtype)) / partition,
+        log_distance=_dot(weights, log_distances.to(scores.dtype)) / partition,
     )
     return RowMoments(**{name: _blank(name, value, empty) for name, value in moments.as_dict().items()})
 
