@@ -1,4 +1,5 @@
-"""Models that rgprobe trains and ships: corpus, tokenizer, families, the training loop, checkpoints, KL attention.
+"""Models that rgprobe trains and ships: corpus, tokenizer, families, the training loop, checkpoints, KL
+attention and the gauge transformer.
 
 Importing this package imports no torch; the submodules do where they need it, and the names below on first use.
 """
@@ -10,8 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from rgprobe.models.attention import kl_attention as kl_attention
+    from rgprobe.models.gauge import GaugeConfig as GaugeConfig
+    from rgprobe.models.gauge import GaugeTransformer as GaugeTransformer
 
-_HOMES = {"kl_attention": "rgprobe.models.attention"}
+_HOMES = {
+    "GaugeConfig": "rgprobe.models.gauge",
+    "GaugeTransformer": "rgprobe.models.gauge",
+    "kl_attention": "rgprobe.models.attention",
+}
 
 __all__ = [*_HOMES]
 

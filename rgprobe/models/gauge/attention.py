@@ -1,0 +1,110 @@
+"""Attention by KL divergence between the beliefs of one block, as dot-product attention over features.
+
+    beta_ij = softmax_j(log pi_j - KL(q_i || Omega_ij q_j) / tau),   tau = exp(s) sqrt(K), one s per head
+
+The pattern exists only where somebody hooks it; otherwise the fused kernel runs.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from transformer_lens.hook_points import HookPoint
+
+from rgprobe.models.attention import Visibility, attend, attention_features, dense_common_frame
+from rgprobe.models.attention.features import Block, DiagonalBlock, IsotropicBlock
+from rgprobe.models.attention.local_covariance import DiagonalCovariance
+from rgprobe.models.gauge.beliefs import Beliefs
+from rgprobe.models.gauge.config import GaugeConfig
+from rgprobe.models.gauge.frames import Frames
+
+__all__ = ["GaugeAttention", "diagonal_block"]
+
+
+class GaugeAttention(nn.Module):
+    """Weighs tokens by how little their beliefs diverge from the query's; has no weights but a prior and a temperature."""
+
+    def __init__(self, config: GaugeConfig) -> None:
+        super().__init__()
+        self.config = config
+        kl, h = config.attention == "kl", config.n_heads
+        self.prior = nn.Linear(config.d_model, h, bias=False) if kl and config.log_prior else None
+        self.log_temperature = nn.Parameter(torch.zeros(h)) if kl else None
+        self.hook_attn_scores = HookPoint()  # (B, H, query, key), nats
+        self.hook_pattern = HookPoint()  # (B, H, query, key)
+        self.hook_v = HookPoint()  # (B, N, H, K), common frame
+
+    def forward(self, beliefs: Beliefs, frames: Frames, state: Float[Tensor, "B N d"]) -> Float[Tensor, "B N H K"]:
+        """Means in the common frame, averaged over visible tokens and carried back into the query's frame."""
+        queries, keys, prior = self.features(beliefs, frames, state)  # (B, H, N, W)
+        values = self.hook_v(beliefs.mean).transpose(1, 2)  # (B, H, N, K)
+        averaged = self.average(queries, keys, values, prior)
+        return frames.to_local(averaged.transpose(1, 2))
+
+    def features(
+        self, beliefs: Beliefs, frames: Frames, state: Float[Tensor, "B N d"]
+    ) -> tuple[Float[Tensor, "B H N W"], Float[Tensor, "B H N W"], Float[Tensor, "B H N"] | None]:
+        """Queries, keys (the prior included) and the prior."""
+        if self.log_temperature is None or beliefs.log_precision is None:
+            flat = torch.zeros_like(beliefs.mean).transpose(1, 2)
+            return flat, flat, None
+        prior = None if self.prior is None else self.prior(state).transpose(1, 2)
+        block = self._dense(beliefs, frames) if self.config.covariance == "full" else diagonal_block(beliefs)
+        queries, keys = attention_features([block], self.inverse_temperature(), prior)
+        return queries, keys, prior
+
+    def inverse_temperature(self) -> Float[Tensor, "H 1 1"]:
+        """1 / tau."""
+        if self.log_temperature is None:
+            raise AttributeError("uniform attention has no temperature")
+        return (self.log_temperature.neg().exp() / math.sqrt(self.config.d_head))[:, None, None]
+
+    def average(
+        self, queries: Tensor, keys: Tensor, values: Float[Tensor, "B H N D"], prior: Float[Tensor, "B H N"] | None
+    ) -> Float[Tensor, "B H N D"]:
+        """sum_j beta_ij v_j."""
+        if not (self.hook_attn_scores.has_hooks() or self.hook_pattern.has_hooks()):
+            return attend(queries, keys, values, Visibility())
+        scores = self.hook_attn_scores(masked_scores(queries, keys, prior))
+        return self.hook_pattern(scores.softmax(-1)) @ values
+
+    def _dense(self, beliefs: Beliefs, frames: Frames) -> Block:
+        """Diagonal in the token's frame, full in the common one."""
+        local, log_precision = beliefs.local.transpose(1, 2), beliefs.log_precision
+        if log_precision is None:
+            raise AttributeError("uniform attention has no beliefs")
+        covariance = DiagonalCovariance(log_precision.transpose(1, 2).neg().exp())
+        u = frames.dense(beliefs.local).unsqueeze(1)  # (B, 1, N, K, K)
+        return dense_common_frame(local, covariance, u, orthogonal=True).blocks[0]
+
+
+def diagonal_block(beliefs: Beliefs) -> DiagonalBlock | IsotropicBlock:
+    """Beliefs that are diagonal in the common frame, heads in front of tokens.
+
+    They are neither centred nor whitened: normalised means and clamped precisions need no help, and a token's features
+    then depend on no later token, not even in rounding.
+    """
+    if beliefs.log_precision is None:
+        raise AttributeError("uniform attention has no beliefs")
+    mean, variance = beliefs.mean.transpose(1, 2), beliefs.log_precision.neg().exp().transpose(1, 2)
+    if variance.shape[-1] == 1 < mean.shape[-1]:
+        return IsotropicBlock(mean, variance)
+    return DiagonalBlock(mean, variance)
+
+
+def masked_scores(
+    queries: Float[Tensor, "B H N W"], keys: Float[Tensor, "B H N W"], prior: Float[Tensor, "B H N"] | None
+) -> Float[Tensor, "B H N N"]:
+    """log pi_j - KL(q_i || q_j) / tau; later keys get the lowest finite number, as in transformer_lens.
+
+    KL(q_i || q_i) = 0 gives the terms of i alone that the features leave out.
+    """
+    own = (queries * keys).sum(-1)
+    if prior is not None:
+        own = own - prior
+    scores = queries @ keys.mT - own.unsqueeze(-1)
+    later = torch.ones(scores.shape[-2:], dtype=torch.bool, device=scores.device).triu(1)
+    return scores.masked_fill(later, torch.finfo(scores.dtype).min)

@@ -1,0 +1,140 @@
+"""What a gauge transformer is made of: sizes, and a switch for everything that can be left out. Imports no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+from rgprobe.errors import OptionError
+
+__all__ = ["GaugeConfig"]
+
+CHOICES = {
+    "attention": ("kl", "uniform"),
+    "frames": ("so", "rotary", "none"),
+    "covariance": ("diagonal", "isotropic", "full"),
+    "update": ("mlp", "vfe"),
+    "decode": ("linear", "kl"),
+}
+SIZES = ("n_layers", "n_heads", "d_model", "d_vocab", "n_ctx", "d_mlp", "d_code", "inner_steps")
+FLAGS = ("log_prior", "global_frame", "state_dependent_precision")
+
+
+@dataclass(frozen=True, kw_only=True)
+class GaugeConfig:
+    """Sizes and switches of a `GaugeTransformer`; names as in transformer_lens.
+
+    Args:
+        n_layers: blocks L.
+        n_heads: heads H; a belief has dimension K = d_model / n_heads, even.
+        d_model: residual width d.
+        d_vocab: tokens V.
+        n_ctx: longest input, tokens.
+        d_mlp: width of the feed-forward part (SwiGLU).
+        d_code: rank R of the token table that frames and precisions are generated from. At 6 blocks of width 128 and
+            2,048 tokens, R = 40 gives as many parameters as the standard model has.
+        attention: "kl", or "uniform" over the visible tokens: the ablation that says whether attention matters.
+        log_prior: a learned log pi_j per head and key, linear in the normalised state.
+        global_frame: a learned change of basis per block, from the normalised state to means.
+        frames: "so": U_i = exp(phi(token)) R(position); "rotary": R alone; "none": U_i = 1, and a token knows its place by
+            the causal mask only.
+        covariance: "diagonal" in the common frame; "isotropic", one variance per head; "full": diagonal in the token's own
+            frame, hence full in the common one.
+        state_dependent_precision: adds a linear map of the normalised state to the log-precision of the token.
+        update: "mlp": attention, then a feed-forward part; "vfe": inner steps that lower a free energy instead.
+        inner_steps: of "vfe".
+        alpha: of "vfe": weight of the belief that entered the block, positive.
+        decode: "linear", tied to the embedding; "kl": minus the divergence to a prior per token of the vocabulary.
+        initializer_range: standard deviation of the initial matrices.
+
+    Raises:
+        OptionError: a value outside its domain, or switches that exclude each other.
+
+    Example:
+        >>> GaugeConfig(n_layers=1, n_heads=2, d_model=32, d_vocab=50, n_ctx=16, d_mlp=64).d_head
+        16
+    """
+
+    n_layers: int
+    n_heads: int
+    d_model: int
+    d_vocab: int
+    n_ctx: int
+    d_mlp: int
+    d_code: int = 40
+    attention: str = "kl"
+    log_prior: bool = True
+    global_frame: bool = True
+    frames: str = "so"
+    covariance: str = "diagonal"
+    state_dependent_precision: bool = True
+    update: str = "mlp"
+    inner_steps: int = 3
+    alpha: float = 1.0
+    decode: str = "linear"
+    initializer_range: float = 0.02
+
+    def __post_init__(self) -> None:
+        for name in SIZES:
+            self._require(name, "a positive integer", type(getattr(self, name)) is int and getattr(self, name) >= 1)
+        for name in FLAGS:
+            self._require(name, "True or False", type(getattr(self, name)) is bool)
+        for name, allowed in CHOICES.items():
+            self._require(name, " | ".join(allowed), getattr(self, name) in allowed)
+        for name in ("alpha", "initializer_range"):
+            value = getattr(self, name)
+            self._require(name, "a positive number", type(value) in (int, float) and 0 < value < float("inf"))
+        even = f"a multiple of 2 x heads = {2 * self.n_heads}, so that a rotary phase has planes to turn in"
+        self._require("d_model", even, self.d_model % (2 * self.n_heads) == 0)
+        pooled = self.attention == "kl" and self.covariance != "full"
+        self._require(
+            "update", "mlp, where attention is uniform or covariances are full", self.update == "mlp" or pooled
+        )
+
+    def _require(self, name: str, expected: str, holds: bool) -> None:
+        if not holds:
+            raise OptionError(name, expected=expected, received=repr(getattr(self, name)), remedy=f"change {name}")
+
+    @property
+    def d_head(self) -> int:
+        """Dimension K of a belief."""
+        return self.d_model // self.n_heads
+
+    @property
+    def d_variance(self) -> int:
+        """Free variances of one belief: K, or 1 if isotropic."""
+        return 1 if self.covariance == "isotropic" else self.d_head
+
+    @property
+    def attention_dir(self) -> str:
+        """Every token sees itself and earlier ones."""
+        return "causal"
+
+    def to_dict(self) -> dict[str, Any]:
+        """The fields, as JSON holds them."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, record: Mapping[str, Any]) -> GaugeConfig:
+        """From the fields by name.
+
+        Raises:
+            OptionError: an unknown or missing name, or a value outside its domain.
+
+        Example:
+            >>> GaugeConfig.from_dict({"n_layer": 2})
+            Traceback (most recent call last):
+                ...
+            rgprobe.errors.OptionError: n_layer: expected a field of GaugeConfig, received an unknown name; remove it
+        """
+        names = {field.name for field in fields(cls)}
+        for name in record:
+            if name not in names:
+                raise OptionError(
+                    name, expected="a field of GaugeConfig", received="an unknown name", remedy="remove it"
+                )
+        missing = sorted({"n_layers", "n_heads", "d_model", "d_vocab", "n_ctx", "d_mlp"} - record.keys())
+        if missing:
+            raise OptionError(missing[0], expected="a positive integer", received="nothing", remedy="add it")
+        return cls(**record)

@@ -1,0 +1,99 @@
+"""Inner steps that lower a free energy per token, in place of a feed-forward part.
+
+    F_i = alpha KL(q_i || p_i) + sum_j beta_ij KL(q_i || Omega_ij q_j) + tau sum_j beta_ij log(beta_ij / pi_ij)
+
+p_i and the sources q_j are the beliefs that entered the block and stay frozen. Given q_i the best beta_i is the softmax
+of attention; given beta_i the best q_i averages natural parameters (log-linear pooling). Each minimises F_i over its own
+argument, so alternating them never raises it. (pi_ij is taken as given, unnormalised: that shifts F_i by a constant.)
+"""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from transformer_lens.hook_points import HookPoint
+
+from rgprobe.models.attention import Visibility, attend, attention_features
+from rgprobe.models.attention.features import DiagonalBlock, IsotropicBlock
+from rgprobe.models.gauge.attention import GaugeAttention, diagonal_block
+from rgprobe.models.gauge.beliefs import Beliefs
+from rgprobe.models.gauge.config import GaugeConfig
+from rgprobe.models.gauge.frames import Frames
+
+__all__ = ["FreeEnergyDescent", "free_energy"]
+
+
+class FreeEnergyDescent(nn.Module):
+    """Alternates attention and pooling `inner_steps` times; the attention hooks show the first of them."""
+
+    def __init__(self, config: GaugeConfig) -> None:
+        super().__init__()
+        self.steps, self.alpha = config.inner_steps, config.alpha
+        self.hook_free_energy = (
+            HookPoint()
+        )  # (B, H, N, steps + 1), nats; one value per query before and after each step
+
+    def forward(
+        self, attention: GaugeAttention, beliefs: Beliefs, frames: Frames, state: Float[Tensor, "B N d"]
+    ) -> Float[Tensor, "B N H K"]:
+        """Pooled means, in each token's own frame."""
+        queries, keys, prior = attention.features(beliefs, frames, state)  # (B, H, N, W)
+        attention.hook_v(beliefs.mean)
+        entry = block = diagonal_block(beliefs)
+        linear, precision = natural(entry)  # (B, H, N, K) and (B, H, N, K or 1)
+        sources, width = torch.cat([linear, precision], -1), linear.shape[-1]
+        inverse_tau, energies = attention.inverse_temperature(), []
+        for step in range(self.steps):
+            if self.hook_free_energy.has_hooks():
+                energies.append(free_energy(block, entry, prior, inverse_tau, self.alpha))
+            if step:
+                queries, _ = attention_features([block], inverse_tau)
+            pooled = (attention.average(queries, keys, sources, prior) if step == 0
+                      else attend(queries, keys, sources, Visibility()))  # fmt: skip
+            mixed = (self.alpha * sources + pooled) / (self.alpha + 1.0)
+            block = block_from_natural(*mixed.split([width, mixed.shape[-1] - width], -1))
+        if energies:
+            energies.append(free_energy(block, entry, prior, inverse_tau, self.alpha))
+            self.hook_free_energy(torch.stack(energies, -1))
+        return frames.to_local(block.mean.transpose(1, 2))
+
+
+def free_energy(
+    block: DiagonalBlock | IsotropicBlock,
+    entry: DiagonalBlock | IsotropicBlock,
+    prior: Float[Tensor, "B H N"] | None,
+    inverse_tau: Float[Tensor, "H 1 1"],
+    alpha: float,
+) -> Float[Tensor, "B H N"]:
+    """F_i at the best beta_i: alpha KL(q_i || p_i) - tau log sum_j pi_j exp(-KL(q_i || q_j) / tau), nats.
+
+    Args:
+        block: q, the beliefs now.
+        entry: p, and the sources.
+        prior: log pi_j.
+        inverse_tau: 1 / tau.
+        alpha: weight of the entry belief.
+    """
+    one = torch.ones_like(inverse_tau)
+    queries, own_keys = attention_features([block], one)
+    _, keys = attention_features([entry], one)
+    own = (queries * own_keys).sum(-1)  # <eta_i, theta_i> - A_i, at which KL is 0
+    divergence = own - (queries * keys).sum(-1)  # KL(q_i || p_i)
+    scores = (queries @ keys.mT - own.unsqueeze(-1)) * inverse_tau
+    if prior is not None:
+        scores = scores + prior.unsqueeze(-2)
+    later = torch.ones(scores.shape[-2:], dtype=torch.bool, device=scores.device).triu(1)
+    return alpha * divergence - scores.masked_fill(later, -torch.inf).logsumexp(-1) / inverse_tau.squeeze(-1)
+
+
+def natural(block: DiagonalBlock | IsotropicBlock) -> tuple[Tensor, Tensor]:
+    """Lambda mu and Lambda."""
+    precision = block.variance.reciprocal()
+    return precision * block.mean, precision
+
+
+def block_from_natural(linear: Tensor, precision: Tensor) -> DiagonalBlock | IsotropicBlock:
+    """The belief with these natural parameters."""
+    kind = IsotropicBlock if precision.shape[-1] == 1 < linear.shape[-1] else DiagonalBlock
+    return kind(linear / precision, precision.reciprocal())
