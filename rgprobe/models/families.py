@@ -34,7 +34,23 @@ class Family:
     save: Callable[[nn.Module, Path], None]
 
 
-FAMILIES = {family.name: family for family in (Family("standard", build_standard, save_standard),)}
+def _build_gauge(**sizes: int) -> nn.Module:
+    # imported when called: transformer_lens, which the gauge model stands on, takes seconds to import
+    from rgprobe.models.gauge.building import build_gauge
+
+    return build_gauge(**sizes)
+
+
+def _save_gauge(model: nn.Module, directory: Path) -> None:
+    from rgprobe.models.gauge.building import save_gauge
+
+    save_gauge(model, directory)
+
+
+FAMILIES = {
+    family.name: family
+    for family in (Family("standard", build_standard, save_standard), Family("gauge", _build_gauge, _save_gauge))
+}
 
 
 def get_family(name: str) -> Family:

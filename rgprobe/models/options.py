@@ -18,7 +18,7 @@ class TrainingOptions:
 
     Args:
         out: directory to write to.
-        family: `"standard"`.
+        family: `"standard"` or `"gauge"`.
         corpus: a text file, or `None` for Shakespeare's plays.
         level: `"token"` (byte-level BPE) or `"character"`.
         steps: optimizer steps.

@@ -18,7 +18,7 @@ __all__ = ["train_command"]
 def train_command(
     *,
     out: Annotated[Path, typer.Option(help="Directory to write the checkpoint to.")],
-    family: Annotated[str, typer.Option(help="Family of the model: standard.")] = TrainingOptions.family,
+    family: Annotated[str, typer.Option(help="Family of the model: standard or gauge.")] = TrainingOptions.family,
     corpus: Annotated[
         Path | None, typer.Option(help="A UTF-8 text file instead of Shakespeare's plays; split 90/5/5 by position.")
     ] = None,
