@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn.functional import pad, scaled_dot_product_attention
 
 from rgprobe.models.attention.masking import Visibility
-from rgprobe.models.attention.priors import PairPrior, RelativePrior
+from rgprobe.models.attention.priors import HIDDEN, PairPrior, RelativePrior
 
 __all__ = ["additive_mask", "attend", "attention_pattern"]
 
@@ -128,30 +128,40 @@ def _windowed(
     prior: RelativePrior | None,
     live: Tensor | None,
 ) -> Tensor:
-    """Blocks as long as the reach: a query sees its own block and its neighbours, and a mask says what of them."""
+    """Blocks as long as the reach: a query sees its own block and its neighbours, and one mask serves all blocks.
+
+    Keys beyond the ends are hidden by a feature of their own, so that the mask need not know of the ends.
+    """
     lead, n, reach = keys.shape[:-2], keys.shape[-2], visibility.window or 0
     length = max(reach - 1, SHORTEST_BLOCK)
     count = math.ceil(n / length)
     sides = 2 if visibility.causal else 3
-    position = torch.arange(count * length, device=keys.device).reshape(count, length, 1)
+    row = torch.arange(length, device=keys.device).unsqueeze(-1) + length
     column = torch.arange(sides * length, device=keys.device)
-    key = torch.arange(count, device=keys.device)[:, None, None] * length - length + column
-    visible = visibility.between(position, key) & (key >= 0) & (key < n)
-    table = None if prior is None else prior.at(position - key, n)
-    seen = None
-    if live is not None:
-        seen = _neighbours(live.unsqueeze(-1), length, count, sides).squeeze(-1).unsqueeze(-2)
-    bias, dead = _lifted(table, visible, seen, queries)
-    own = pad(queries, (0, 0, 0, count * length - n)).unflatten(-2, (count, length))
-    out = _fused(own, *(_neighbours(x, length, count, sides) for x in (keys, values)), bias=bias)
-    out = out.masked_fill(dead.unsqueeze(-1), torch.nan)
-    return out.reshape(*lead, count * length, values.shape[-1])[..., :n, :]
+    table = None if prior is None else prior.at(row - column, n)
+    bias, _ = _lifted(table, visibility.between(row, column), None, queries)
+    inside = queries.new_zeros(n, 1)
+    ends = _neighbours(inside, length, count, sides, fill=HIDDEN)
+    own = pad(queries, (0, 1, 0, count * length - n), value=1.0).unflatten(-2, (count, length))
+    near = _neighbours(keys, length, count, sides)
+    near = torch.cat([near, ends.expand(*near.shape[:-1], 1)], -1)
+    shared = bias if bias.ndim == 2 else bias.unsqueeze(-3)
+    out = _fused(own, near, _neighbours(values, length, count, sides), bias=shared)
+    out = out.reshape(*lead, count * length, values.shape[-1])[..., :n, :]
+    if prior is None:
+        dead = visibility.rows_without_keys(n, live).to(out.device)
+    else:
+        seen = (bias.detach() > -torch.inf).unsqueeze(-3) & visibility.between(row, column) & (ends.mT == 0)
+        if live is not None:
+            seen = seen & _neighbours(live.unsqueeze(-1), length, count, sides).mT
+        dead = ~seen.any(-1).flatten(-2)[..., :n]
+    return out.masked_fill(dead.unsqueeze(-1), torch.nan)
 
 
-def _neighbours(x: Tensor, length: int, count: int, sides: int) -> Tensor:
+def _neighbours(x: Tensor, length: int, count: int, sides: int, fill: float = 0.0) -> Tensor:
     """(..., N, W) as (..., blocks, sides * length, W): each block after the one before it, before the one behind it."""
     n = x.shape[-2]
-    padded = pad(x, (0, 0, length, (count + sides - 2) * length - n))
+    padded = pad(x, (0, 0, length, (count + sides - 2) * length - n), value=fill)
     blocks = padded.unflatten(-2, (count + sides - 1, length))
     return torch.cat([blocks[..., side : side + count, :, :] for side in range(sides)], -2)
 
