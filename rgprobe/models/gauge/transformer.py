@@ -47,6 +47,8 @@ class GaugeTransformer(HookedRootModule):
         torch.Size([1, 3, 11])
     """
 
+    family = "gauge"
+
     def __init__(self, config: GaugeConfig, tokenizer: Any = None) -> None:
         super().__init__()
         self.cfg, self.tokenizer = config, tokenizer
