@@ -41,7 +41,7 @@ def load(
 
     Args:
         source: a shipped name ("standard-small"), a local directory in Hugging Face format, a hub id, a `transformers`
-            model, a `TransformerBridge`, or a `Probe` (returned as it is).
+            model, a `TransformerBridge`, a gauge checkpoint or `GaugeTransformer`, or a `Probe` (returned as it is).
         tokenizer: overrides the tokenizer found with the model; a model in hand without one takes token ids as prompts.
         device: "auto" (CUDA where there is one), "cpu", "cuda" or "cuda:N". Ignored for a model already in hand.
         dtype: of the weights of a checkpoint. Statistics are never computed below float32. Ignored for a model in hand.
@@ -80,11 +80,14 @@ def _load_object(source: Any, tokenizer: Any) -> Probe:
             owned=False,
             n_parameters=_count(skeleton(source.original_model)) if hasattr(source.original_model, "config") else None,
         )
+    if type(source).__name__ == "GaugeTransformer":
+        record = Source("module", "GaugeTransformer", {"state_dict": digest_of(source)}, source.cfg.to_dict())
+        return Probe(source, tokenizer if tokenizer is not None else source.tokenizer, record, owned=False)
     if isinstance(source, nn.Module) and hasattr(source, "config"):
         return _load_module(source, tokenizer)
     raise CheckpointError(
         "source",
-        expected="a shipped name, directory, hub id, transformers model or TransformerBridge",
+        expected="a shipped name, directory, hub id, transformers model, TransformerBridge or GaugeTransformer",
         received=type(source).__name__,
         remedy=f"shipped names are: {', '.join(shipped_names())}",
     )
@@ -112,12 +115,25 @@ def _load_named(
         name = path.resolve().name
     else:
         directory, kind = inspect_directory(_download(name, revision), allow_pickle=allow_pickle), "hub"
+    record = Source(kind, name, directory.sha256, directory.config, directory.path)
+    if directory.config["model_type"] == "gauge_transformer":
+        return _read_gauge(directory, record, tokenizer, device, dtype)
     model = _read_model(directory, dtype, allow_pickle=allow_pickle)
     _require_finite(model, directory.path)
     tokenizer = tokenizer if tokenizer is not None else _read_tokenizer(directory)
-    record = Source(kind, name, directory.sha256, directory.config, directory.path)
     count = _count(model)  # before booting, which may split fused matrices into copies
     return Probe(_boot(model.to(device), name), tokenizer, record, owned=True, n_parameters=count)
+
+
+def _read_gauge(
+    directory: CheckpointDirectory, record: Source, tokenizer: Any, device: str, dtype: torch.dtype
+) -> Probe:
+    """A gauge model hooks itself; nothing is bridged."""
+    from rgprobe.models.gauge import GaugeTransformer
+
+    model = GaugeTransformer.from_pretrained(directory.path).to(device=device, dtype=dtype)
+    model.tokenizer = tokenizer if tokenizer is not None else _read_tokenizer(directory)
+    return Probe(model, model.tokenizer, record, owned=True)
 
 
 def _load_module(source: Any, tokenizer: Any) -> Probe:

@@ -48,11 +48,9 @@ class Probe:
         family: "standard" or "gauge".
         name: what the source is called.
         source: provenance of the weights.
-        bridge: the hooked model.
+        bridge: the hooked model: a `TransformerBridge`, or a `GaugeTransformer`, which needs none.
         tokenizer: or None, for a model that takes token ids.
     """
-
-    family = "standard"
 
     def __init__(
         self, bridge: Any, tokenizer: Any, source: Source, *, owned: bool, n_parameters: int | None = None
@@ -70,6 +68,11 @@ class Probe:
             f"Probe({self.name!r}, family={self.family!r}, blocks={self.n_blocks}, heads={self.n_heads}, "
             f"width={self.width}, vocabulary={self.vocabulary}, parameters={self.n_parameters:,})"
         )
+
+    @property
+    def family(self) -> str:
+        """ "gauge" for a `GaugeTransformer`, "standard" for everything that transformer_lens bridges."""
+        return str(getattr(self.bridge, "family", "standard"))
 
     @property
     def n_blocks(self) -> int:

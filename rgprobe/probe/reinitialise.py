@@ -23,8 +23,8 @@ __all__ = ["random_initialisation", "skeleton"]
 def random_initialisation(probe: Probe, seed: int) -> Iterator[Probe]:
     """A probe of the same architecture with weights drawn under `seed`; the given probe is as before afterwards.
 
-    The draw is the architecture's own (`_init_weights` of transformers, with the configuration's `initializer_range`),
-    made under a forked generator, so that no global random state changes.
+    The draw is the architecture's own (`_init_weights` of transformers, with the configuration's `initializer_range`;
+    `reset_parameters` of a gauge model), made under a forked generator, so that no global random state changes.
 
     Example:
         >>> import rgprobe as rg
@@ -34,7 +34,10 @@ def random_initialisation(probe: Probe, seed: int) -> Iterator[Probe]:
         True
     """
     model: Any = probe.bridge.original_model
-    if not hasattr(model, "_init_weights"):
+    if probe.family == "gauge":
+        with _redrawn(probe, seed) as null:
+            yield null
+    elif not hasattr(model, "_init_weights"):
         yield _fresh_native(probe, seed)
     elif probe.owned and (shared := _parameters_by_plain_name(model)) is not None:
         restore = _restorer(probe, shared)
@@ -46,6 +49,23 @@ def random_initialisation(probe: Probe, seed: int) -> Iterator[Probe]:
             restore()
     else:
         yield _fresh(probe, model, seed)
+
+
+@contextmanager
+def _redrawn(probe: Probe, seed: int) -> Iterator[Probe]:
+    """A gauge model draws itself: in place where rgprobe made it, else a copy of it."""
+    if not probe.owned:
+        model = copy.deepcopy(probe.bridge)
+        model.reset_parameters(seed)
+        yield _wrap(probe, model, seed)
+        return
+    parameters = dict(probe.bridge.named_parameters())
+    kept = {name: parameter.detach().clone() for name, parameter in parameters.items()}
+    try:
+        probe.bridge.reset_parameters(seed)
+        yield _wrap(probe, probe.bridge, seed)
+    finally:
+        _copy_into(parameters, kept.items())
 
 
 def _wrap(probe: Probe, bridge: Any, seed: int) -> Probe:
