@@ -2,7 +2,8 @@
 
 `kl_attention` takes records and checks them. A model that builds its beliefs itself, every step, takes the parts:
 `dense_common_frame`, `diagonal_common_frame`, `framed_blocks` or `isotropic_common_frame`, then `attention_features`,
-then `attend`; they check nothing and read nothing back from the device.
+then `attend`; they check nothing and read nothing back from the device. Under autocast they belong into
+`torch.autocast(device, enabled=False)`, on tensors of float32 or more: features stored in less err by per cents.
 """
 
 from rgprobe.models.attention.attending import attend, attention_pattern

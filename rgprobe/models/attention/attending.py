@@ -107,17 +107,17 @@ def additive_mask(
     values = prior.values if isinstance(prior, PairPrior) else None
     if isinstance(prior, RelativePrior):
         values = prior.at(query - key, n)
-    return _lifted(values, visible, None if live is None else live.unsqueeze(-2), like)
+    bias, seen = _lifted(values, visible, like)
+    return bias, ~(seen if live is None else seen & live.unsqueeze(-2)).any(-1)
 
 
-def _lifted(values: Tensor | None, visible: Tensor, live: Tensor | None, like: Tensor) -> tuple[Tensor, Tensor]:
-    """-inf where not visible; rows without a visible live key get a mask of zeros, so that no softmax is undefined."""
+def _lifted(values: Tensor | None, visible: Tensor, like: Tensor) -> tuple[Tensor, Tensor]:
+    """-inf where not visible, and what is seen; rows that see nothing get zeros, so that no softmax is undefined."""
     if values is None:
         values = like.new_zeros(visible.shape)
     bias = values.to(like.dtype).masked_fill(~visible, -torch.inf)
     seen = bias.detach() > -torch.inf
-    dead = ~(seen if live is None else seen & live).any(-1)
-    return bias.masked_fill(~seen.any(-1, keepdim=True), 0.0), dead
+    return bias.masked_fill(~seen.any(-1, keepdim=True), 0.0), seen
 
 
 def _windowed(
@@ -139,7 +139,7 @@ def _windowed(
     row = torch.arange(length, device=keys.device).unsqueeze(-1) + length
     column = torch.arange(sides * length, device=keys.device)
     table = None if prior is None else prior.at(row - column, n)
-    bias, _ = _lifted(table, visibility.between(row, column), None, queries)
+    bias, seen = _lifted(table, visibility.between(row, column), queries)
     inside = queries.new_zeros(n, 1)
     ends = _neighbours(inside, length, count, sides, fill=HIDDEN)
     own = pad(queries, (0, 1, 0, count * length - n), value=1.0).unflatten(-2, (count, length))
@@ -151,7 +151,7 @@ def _windowed(
     if prior is None:
         dead = visibility.rows_without_keys(n, live).to(out.device)
     else:
-        seen = (bias.detach() > -torch.inf).unsqueeze(-3) & visibility.between(row, column) & (ends.mT == 0)
+        seen = seen.unsqueeze(-3) & (ends.mT == 0)
         if live is not None:
             seen = seen & _neighbours(live.unsqueeze(-1), length, count, sides).mT
         dead = ~seen.any(-1).flatten(-2)[..., :n]

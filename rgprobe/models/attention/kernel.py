@@ -35,7 +35,7 @@ def kl_attention(
     causal: bool = True,
     include_self: bool = True,
     window: int | None = None,
-    log_prior: Tensor | Callable[[Tensor], Tensor] | LogPrior | None = None,
+    log_prior: Tensor | Callable[[Tensor], Tensor] | LogPrior | Sequence[Tensor | LogPrior] | None = None,
     transport_values: bool = True,
     return_pattern: bool = False,
     group: str | None = None,
@@ -64,7 +64,8 @@ def kl_attention(
         causal: hide later tokens.
         include_self: let a token see itself, KL = 0, always its best score before the prior.
         window: see |i - j| < window only, cost O(N window).
-        log_prior: (..., N) per key, (..., 2 N - 1) or a function of the offset i - j, or (..., N, N); see `as_log_prior`.
+        log_prior: (..., N) per key, (..., 2 N - 1) or a function of the offset i - j, or (..., N, N); one per key and
+            one of another kind add up as a sequence. See `as_log_prior`.
         transport_values: carry values into the query's frame; False leaves them as they are.
         return_pattern: also return beta, (..., N, N).
         group: "so" asserts rotations; None finds out whether they are; "gl" skips the test.
@@ -105,7 +106,12 @@ def kl_attention(
 
 
 def _warm(
-    source: Source, values: Tensor, kappa: float | Tensor, visibility: Visibility, prior: LogPrior | None, carried: bool
+    source: Source,
+    values: Tensor,
+    kappa: float | Tensor,
+    visibility: Visibility,
+    prior: tuple[LogPrior, ...],
+    carried: bool,
 ) -> tuple[Tensor, Callable[[], Tensor]]:
     """Through the fused kernels; the pattern is computed only if called for."""
     per_key, rest, live = split_prior(prior)
@@ -124,7 +130,12 @@ def _warm(
 
 
 def _cold(
-    source: Source, values: Tensor, kappa: float | Tensor, visibility: Visibility, prior: LogPrior | None, carried: bool
+    source: Source,
+    values: Tensor,
+    kappa: float | Tensor,
+    visibility: Visibility,
+    prior: tuple[LogPrior, ...],
+    carried: bool,
 ) -> tuple[Tensor, Callable[[], Tensor]]:
     """The pattern spelled out in float64, where tau is below the rounding of the scores."""
     per_key, rest, live = split_prior(prior)

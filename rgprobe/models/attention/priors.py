@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -81,49 +81,69 @@ class PairPrior:
 LogPrior = KeyPrior | RelativePrior | PairPrior
 
 
-def as_log_prior(prior: Tensor | Callable[[Tensor], Tensor] | LogPrior | None, batch: torch.Size) -> LogPrior | None:
+def as_log_prior(
+    prior: Tensor | Callable[[Tensor], Tensor] | LogPrior | Sequence[Tensor | LogPrior] | None, batch: torch.Size
+) -> tuple[LogPrior, ...]:
     """What a bare tensor or function means: (..., N) per key, (..., 2 N - 1) by offset, (..., N, N) per pair.
 
     Args:
-        prior: as given to `kl_attention`.
+        prior: as given to `kl_attention`; a sequence adds one per key to one of another kind.
         batch: batch shape of the beliefs, (..., N).
 
     Raises:
         OptionError: a shape of none of these kinds, or of two of them (as many heads as tokens): say which by passing
-            `KeyPrior`, `RelativePrior` or `PairPrior`.
+            `KeyPrior`, `RelativePrior` or `PairPrior`; or two priors of a kind.
         NumericalRefusal: NaN or +inf, with the index.
 
     Example:
         >>> import torch
-        >>> type(as_log_prior(torch.zeros(5), torch.Size([2, 3]))).__name__
-        'RelativePrior'
+        >>> [type(prior).__name__ for prior in as_log_prior(torch.zeros(5), torch.Size([2, 3]))]
+        ['RelativePrior']
     """
-    if isinstance(prior, Tensor):
-        prior = _by_shape(prior, batch)
-    elif prior is not None and not isinstance(prior, LogPrior):
-        if not callable(prior):
-            raise _unfit(type(prior).__name__, batch)
-        prior = RelativePrior(prior)
-    _check(prior, batch)
-    return prior
+    given = () if prior is None else tuple(prior) if isinstance(prior, (list, tuple)) else (prior,)
+    priors = tuple(_one(part, batch) for part in given)
+    per_key = sum(isinstance(part, KeyPrior) for part in priors)
+    if per_key > 1 or len(priors) - per_key > 1:
+        raise OptionError(
+            "log_prior",
+            expected="at most one prior per key and one by offset or per pair",
+            received=", ".join(type(part).__name__ for part in priors),
+            remedy="add up those of a kind",
+        )
+    return priors
 
 
 def split_prior(
-    prior: LogPrior | None,
-) -> tuple[Tensor | None, RelativePrior | PairPrior | None, Bool[Tensor, "*batch N"] | None]:
+    priors: tuple[LogPrior, ...],
+) -> tuple[Tensor | None, RelativePrior | PairPrior | None, Bool[Tensor, "..."] | None]:
     """What becomes a feature of the key, what becomes a mask, and which keys stay visible (None: all).
 
     Example:
         >>> import torch
-        >>> per_key, rest, live = split_prior(KeyPrior(torch.tensor([0.0, -torch.inf]).double()))
+        >>> per_key, rest, live = split_prior((KeyPrior(torch.tensor([0.0, -torch.inf]).double()),))
         >>> per_key.tolist(), rest, live.tolist()
         ([0.0, -1e+30], None, [True, False])
     """
-    if not isinstance(prior, KeyPrior):
-        return None, prior, None
-    if prior.live.all():
-        return prior.values, None, None
-    return prior.values.masked_fill(~prior.live, HIDDEN), None, prior.live
+    rest = next((part for part in priors if not isinstance(part, KeyPrior)), None)
+    key = next((part for part in priors if isinstance(part, KeyPrior)), None)
+    if key is None:
+        return None, rest, None
+    if key.live.all():
+        return key.values, rest, None
+    return key.values.masked_fill(~key.live, HIDDEN), rest, key.live
+
+
+def _one(prior: Tensor | Callable[[Tensor], Tensor] | LogPrior, batch: torch.Size) -> LogPrior:
+    if isinstance(prior, Tensor):
+        known = _by_shape(prior, batch)
+    elif isinstance(prior, LogPrior):
+        known = prior
+    elif callable(prior):
+        known = RelativePrior(prior)
+    else:
+        raise _unfit(type(prior).__name__, batch)
+    _check(known, batch)
+    return known
 
 
 def _by_shape(prior: Tensor, batch: torch.Size) -> LogPrior:
@@ -145,10 +165,10 @@ def _by_shape(prior: Tensor, batch: torch.Size) -> LogPrior:
     raise _unfit(f"shape {tuple(prior.shape)}", batch)
 
 
-def _check(prior: LogPrior | None, batch: torch.Size) -> None:
+def _check(prior: LogPrior, batch: torch.Size) -> None:
     """Refuse shapes that do not fit the beliefs, NaN and +inf."""
     n = batch[-1]
-    if prior is None or (isinstance(prior, RelativePrior) and not isinstance(prior.table, Tensor)):
+    if isinstance(prior, RelativePrior) and not isinstance(prior.table, Tensor):
         return
     tensor = prior.table if isinstance(prior, RelativePrior) else prior.values
     if not isinstance(tensor, Tensor) or not tensor.is_floating_point():

@@ -12,6 +12,7 @@ from rgprobe.models.attention import (
     BlockFrames,
     DiagonalCovariance,
     FullCovariance,
+    PairPrior,
     RelativePrior,
     Visibility,
     attend,
@@ -121,6 +122,22 @@ def test_relative_prior_per_head(window):
             **options | {"log_prior": table[head]},
         )
         assert relative_error(out[1, head], alone) < 1e-13
+
+
+@pytest.mark.parametrize("window", [None, 2, 6])
+@pytest.mark.parametrize("include_self", [True, False])
+def test_a_prior_per_key_and_one_by_offset_add_up(window, include_self):
+    beliefs, local = build("diagonal", [x.detach() for x in leaves("diagonal", N)]), values(N, K)
+    key, table = values(N, seed=7), values(2 * N - 1, seed=8)
+    key[[0, 4]], table[N] = -torch.inf, -torch.inf
+    offset = torch.arange(N)[:, None] - torch.arange(N)
+    options = {"window": window, "include_self": include_self}
+    out = kl_attention(beliefs, local, log_prior=(key, table), **options)
+    whole = kl_attention(beliefs, local, log_prior=PairPrior(key + table[offset + N - 1]), **options)
+    assert torch.equal(out.isnan(), whole.isnan())
+    assert relative_error(out.nan_to_num(), whole.nan_to_num()) < 1e-12
+    with pytest.raises(OptionError, match="at most one"):
+        kl_attention(beliefs, local, log_prior=(key, key))
 
 
 def test_five_dimensions_and_shared_values():
