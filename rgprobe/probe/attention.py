@@ -102,19 +102,25 @@ class AttentionCollector:
         excluded, included = attention_moments(scores, causal=self.probe.causal)
         self.excluded.append(excluded)
         self.included.append(included)
-        weights = self._recorded_weights(scores, excluded if self.sink == "exclude" else included)
+        weights = self._recorded_weights(scores, excluded, included)
         self.graph.append(weights[..., self.positions].mean(0))
         if self.want_thermal and self._values is not None:
             self.thermal.append(_thermal(weights, self._values))
             self._values = None
 
-    def _recorded_weights(self, scores: Tensor, moments: RowMoments) -> Tensor:
-        """Attention weights of the recorded rows under the sink policy, (heads, positions, keys)."""
+    def _recorded_weights(self, scores: Tensor, excluded: RowMoments, included: RowMoments) -> Tensor:
+        """Attention weights of the recorded rows under the sink policy, (heads, positions, keys).
+
+        A row that sees nothing but the sink keeps it: without, it would be no distribution.
+        """
         rows = scores[:, self.positions].to(torch.promote_types(scores.dtype, torch.float32))
-        weights = (rows - moments.log_partition[:, self.positions, None].to(rows.dtype)).exp()
+        without = (excluded.keys[:, self.positions] > 0) & (self.sink == "exclude")
+        partition = torch.where(
+            without, excluded.log_partition[:, self.positions], included.log_partition[:, self.positions]
+        )
+        weights = (rows - partition[..., None].to(rows.dtype)).exp()
         weights = weights.masked_fill(rows <= torch.finfo(scores.dtype).min / 2, 0)
-        if self.sink == "exclude":
-            weights[..., 0] = 0
+        weights[..., 0] = weights[..., 0].masked_fill(without, 0)
         return weights
 
 

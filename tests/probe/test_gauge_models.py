@@ -91,7 +91,8 @@ def test_traces_hold_what_the_model_computed(probe, belief):
         beliefs = trace.beliefs(0, 1)
         assert beliefs.batch_shape == (5, 2)
         weights = pattern[:, recorded].clone()
-        weights[..., 0] = 0
+        weights[:, 1:, 0] = 0  # token 1, the first recorded, sees nothing but the sink
+        assert recorded[0] == 1
         weights /= weights.sum(-1, keepdim=True)
         values = cache["blocks.1.attn.hook_v"][0].double().transpose(0, 1)
         torch.testing.assert_close(beliefs.mean, (weights @ values).transpose(0, 1), rtol=1e-4, atol=1e-5)
