@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from transformer_lens.hook_points import HookPoint
 
@@ -21,7 +21,7 @@ from rgprobe.models.gauge.beliefs import Beliefs
 from rgprobe.models.gauge.config import GaugeConfig
 from rgprobe.models.gauge.frames import Frames
 
-__all__ = ["GaugeAttention", "diagonal_block"]
+__all__ = ["GaugeAttention", "attend_to_visible", "diagonal_block", "visible_keys"]
 
 
 class GaugeAttention(nn.Module):
@@ -67,8 +67,8 @@ class GaugeAttention(nn.Module):
     ) -> Float[Tensor, "B H N D"]:
         """sum_j beta_ij v_j."""
         if not (self.hook_attn_scores.has_hooks() or self.hook_pattern.has_hooks()):
-            return attend(queries, keys, values, Visibility())
-        scores = self.hook_attn_scores(masked_scores(queries, keys, prior))
+            return attend_to_visible(queries, keys, values, include_self=self.config.include_self)
+        scores = self.hook_attn_scores(masked_scores(queries, keys, prior, include_self=self.config.include_self))
         return self.hook_pattern(scores.softmax(-1)) @ values
 
     def _dense(self, beliefs: Beliefs, frames: Frames) -> Block:
@@ -95,10 +95,44 @@ def diagonal_block(beliefs: Beliefs) -> DiagonalBlock | IsotropicBlock:
     return DiagonalBlock(mean, variance)
 
 
+def attend_to_visible(
+    queries: Float[Tensor, "B H N W"],
+    keys: Float[Tensor, "B H N W"],
+    values: Float[Tensor, "B H N D"],
+    *,
+    include_self: bool,
+) -> Float[Tensor, "B H N D"]:
+    """Attention to earlier tokens, through the fused kernel.
+
+    Without itself, query i sees keys up to i - 1: the sequences are shifted by one, and the first token keeps its value.
+    """
+    if include_self or values.shape[-2] == 1:
+        return attend(queries, keys, values, Visibility())
+    rest = attend(queries[..., 1:, :], keys[..., :-1, :], values[..., :-1, :], Visibility())
+    return torch.cat([values[..., :1, :], rest], -2)
+
+
+def visible_keys(n: int, *, include_self: bool, device: torch.device) -> Bool[Tensor, "N N"]:
+    """Which key (column) each query sees: earlier ones, and itself if asked for; the first token always itself.
+
+    Example:
+        >>> import torch
+        >>> visible_keys(3, include_self=False, device=torch.device("cpu")).int().tolist()
+        [[1, 0, 0], [1, 0, 0], [1, 1, 0]]
+    """
+    visible = torch.ones(n, n, dtype=torch.bool, device=device).tril(0 if include_self else -1)
+    visible[0, 0] = True
+    return visible
+
+
 def masked_scores(
-    queries: Float[Tensor, "B H N W"], keys: Float[Tensor, "B H N W"], prior: Float[Tensor, "B H N"] | None
+    queries: Float[Tensor, "B H N W"],
+    keys: Float[Tensor, "B H N W"],
+    prior: Float[Tensor, "B H N"] | None,
+    *,
+    include_self: bool,
 ) -> Float[Tensor, "B H N N"]:
-    """log pi_j - KL(q_i || q_j) / tau; later keys get the lowest finite number, as in transformer_lens.
+    """log pi_j - KL(q_i || q_j) / tau; hidden keys get the lowest finite number, as in transformer_lens.
 
     KL(q_i || q_i) = 0 gives the terms of i alone that the features leave out.
     """
@@ -106,5 +140,5 @@ def masked_scores(
     if prior is not None:
         own = own - prior
     scores = queries @ keys.mT - own.unsqueeze(-1)
-    later = torch.ones(scores.shape[-2:], dtype=torch.bool, device=scores.device).triu(1)
-    return scores.masked_fill(later, torch.finfo(scores.dtype).min)
+    visible = visible_keys(scores.shape[-1], include_self=include_self, device=scores.device)
+    return scores.masked_fill(~visible, torch.finfo(scores.dtype).min)

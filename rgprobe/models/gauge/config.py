@@ -18,7 +18,7 @@ CHOICES = {
     "decode": ("linear", "kl"),
 }
 SIZES = ("n_layers", "n_heads", "d_model", "d_vocab", "n_ctx", "d_mlp", "d_code", "inner_steps")
-FLAGS = ("log_prior", "global_frame", "state_dependent_precision")
+FLAGS = ("include_self", "log_prior", "global_frame", "state_dependent_precision")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,6 +35,9 @@ class GaugeConfig:
         d_code: rank R of the token table that frames and precisions are generated from. At 6 blocks of width 128 and
             2,048 tokens, R = 40 gives as many parameters as the standard model has.
         attention: "kl", or "uniform" over the visible tokens: the ablation that says whether attention matters.
+        include_self: let a token see itself. KL(q_i || q_i) = 0 is the best score there is and queries are keys, so a token
+            that sees itself hears little else: leaving it out lowered the loss by 0.09 nats after 200 steps. The first
+            token, which sees nothing else, always sees itself.
         log_prior: a learned log pi_j per head and key, linear in the normalised state.
         global_frame: a learned change of basis per block, from the normalised state to means.
         frames: "so": U_i = exp(phi(token)) R(position); "rotary": R alone; "none": U_i = 1, and a token knows its place by
@@ -64,6 +67,7 @@ class GaugeConfig:
     d_mlp: int
     d_code: int = 40
     attention: str = "kl"
+    include_self: bool = False
     log_prior: bool = True
     global_frame: bool = True
     frames: str = "so"

@@ -14,9 +14,9 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from transformer_lens.hook_points import HookPoint
 
-from rgprobe.models.attention import Visibility, attend, attention_features
+from rgprobe.models.attention import attention_features
 from rgprobe.models.attention.features import DiagonalBlock, IsotropicBlock
-from rgprobe.models.gauge.attention import GaugeAttention, diagonal_block
+from rgprobe.models.gauge.attention import GaugeAttention, attend_to_visible, diagonal_block, visible_keys
 from rgprobe.models.gauge.beliefs import Beliefs
 from rgprobe.models.gauge.config import GaugeConfig
 from rgprobe.models.gauge.frames import Frames
@@ -29,7 +29,7 @@ class FreeEnergyDescent(nn.Module):
 
     def __init__(self, config: GaugeConfig) -> None:
         super().__init__()
-        self.steps, self.alpha = config.inner_steps, config.alpha
+        self.steps, self.alpha, self.include_self = config.inner_steps, config.alpha, config.include_self
         self.hook_free_energy = (
             HookPoint()
         )  # (B, H, N, steps + 1), nats; one value per query before and after each step
@@ -46,17 +46,26 @@ class FreeEnergyDescent(nn.Module):
         inverse_tau, energies = attention.inverse_temperature(), []
         for step in range(self.steps):
             if self.hook_free_energy.has_hooks():
-                energies.append(free_energy(block, entry, prior, inverse_tau, self.alpha))
+                energies.append(self._energy(block, entry, prior, inverse_tau))
             if step:
                 queries, _ = attention_features([block], inverse_tau)
             pooled = (attention.average(queries, keys, sources, prior) if step == 0
-                      else attend(queries, keys, sources, Visibility()))  # fmt: skip
+                      else attend_to_visible(queries, keys, sources, include_self=self.include_self))  # fmt: skip
             mixed = (self.alpha * sources + pooled) / (self.alpha + 1.0)
             block = block_from_natural(*mixed.split([width, mixed.shape[-1] - width], -1))
         if energies:
-            energies.append(free_energy(block, entry, prior, inverse_tau, self.alpha))
+            energies.append(self._energy(block, entry, prior, inverse_tau))
             self.hook_free_energy(torch.stack(energies, -1))
         return frames.to_local(block.mean.transpose(1, 2))
+
+    def _energy(
+        self,
+        block: DiagonalBlock | IsotropicBlock,
+        entry: DiagonalBlock | IsotropicBlock,
+        prior: Tensor | None,
+        inverse_tau: Tensor,
+    ) -> Float[Tensor, "B H N"]:
+        return free_energy(block, entry, prior, inverse_tau, self.alpha, include_self=self.include_self)
 
 
 def free_energy(
@@ -65,6 +74,8 @@ def free_energy(
     prior: Float[Tensor, "B H N"] | None,
     inverse_tau: Float[Tensor, "H 1 1"],
     alpha: float,
+    *,
+    include_self: bool,
 ) -> Float[Tensor, "B H N"]:
     """F_i at the best beta_i: alpha KL(q_i || p_i) - tau log sum_j pi_j exp(-KL(q_i || q_j) / tau), nats.
 
@@ -74,6 +85,7 @@ def free_energy(
         prior: log pi_j.
         inverse_tau: 1 / tau.
         alpha: weight of the entry belief.
+        include_self: whether a token's own entry belief is among its sources.
     """
     one = torch.ones_like(inverse_tau)
     queries, own_keys = attention_features([block], one)
@@ -83,8 +95,8 @@ def free_energy(
     scores = (queries @ keys.mT - own.unsqueeze(-1)) * inverse_tau
     if prior is not None:
         scores = scores + prior.unsqueeze(-2)
-    later = torch.ones(scores.shape[-2:], dtype=torch.bool, device=scores.device).triu(1)
-    return alpha * divergence - scores.masked_fill(later, -torch.inf).logsumexp(-1) / inverse_tau.squeeze(-1)
+    visible = visible_keys(scores.shape[-1], include_self=include_self, device=scores.device)
+    return alpha * divergence - scores.masked_fill(~visible, -torch.inf).logsumexp(-1) / inverse_tau.squeeze(-1)
 
 
 def natural(block: DiagonalBlock | IsotropicBlock) -> tuple[Tensor, Tensor]:

@@ -16,6 +16,8 @@ SIZES = {"n_layers": 2, "n_heads": 2, "d_model": 12, "d_vocab": 23, "n_ctx": 19,
 SWITCHES = [
     {},
     {"attention": "uniform"},
+    {"include_self": True},
+    {"include_self": True, "update": "vfe"},
     {"log_prior": False},
     {"global_frame": False},
     {"frames": "rotary"},
@@ -79,6 +81,7 @@ def test_hooks_change_nothing_unless_they_say_so(switches):
     pattern = cache["blocks.1.attn.hook_pattern"]
     assert pattern.shape == (2, 2, 13, 13)
     assert pattern.triu(1).abs().max() == 0
+    assert bool((pattern.diagonal(dim1=-2, dim2=-1)[..., 1:] > 0).all()) == model.cfg.include_self
     torch.testing.assert_close(cache["blocks.1.attn.hook_attn_scores"].softmax(-1), pattern)
     torch.testing.assert_close(cache["blocks.0.hook_resid_post"], cache["blocks.1.hook_resid_pre"])
 
@@ -96,15 +99,16 @@ def test_scores_are_log_prior_minus_divergence_over_temperature(covariance, log_
         if log_prior:
             state = model.blocks[block].ln1(cache[f"blocks.{block}.hook_resid_pre"])
             expected = expected + attention.prior(state).transpose(1, 2).unsqueeze(-2)
-        seen = torch.ones(13, 13, dtype=torch.bool).tril()
+        seen = torch.ones(13, 13, dtype=torch.bool).tril(-1)
         scores = cache[f"blocks.{block}.attn.hook_attn_scores"]
         torch.testing.assert_close(scores[..., seen], expected[..., seen], rtol=1e-9, atol=1e-9)
 
 
+@pytest.mark.parametrize("include_self", [True, False])
 @pytest.mark.parametrize("covariance", ["diagonal", "full"])
-def test_attention_is_kl_attention_between_transported_beliefs(covariance):
+def test_attention_is_kl_attention_between_transported_beliefs(covariance, include_self):
     """The model works in the common frame; `kl_attention` is given local beliefs and the frames."""
-    model, ids = gauge(covariance=covariance), some_ids()
+    model, ids = gauge(covariance=covariance, include_self=include_self), some_ids()
     _, cache = cached(model, ids)
     frames = cache["blocks.1.hook_frames"].unsqueeze(1)
     mean, root = cache["blocks.1.hook_belief_mean"].transpose(1, 2), cache["blocks.1.hook_belief_scale_tril"]
@@ -117,8 +121,11 @@ def test_attention_is_kl_attention_between_transported_beliefs(covariance):
         frames=frames,
         kappa=attention.log_temperature.detach().exp(),
         log_prior=attention.prior(state).detach().transpose(1, 2),
+        include_self=include_self,
         return_pattern=True,
     )
+    if not include_self:  # the first token sees nothing else
+        pattern[..., 0, :], out[..., 0, :] = torch.eye(13)[0], local.mean[..., 0, :]
     torch.testing.assert_close(pattern, cache["blocks.1.attn.hook_pattern"], rtol=1e-9, atol=1e-10)
     moved = model.blocks[1].output(out.transpose(1, 2).flatten(2))
     expected = cache["blocks.1.hook_resid_pre"] + moved
@@ -143,7 +150,7 @@ def test_a_patched_pattern_or_score_reaches_the_logits():
     hooks = [(f"blocks.{block}.attn.hook_pattern", lambda pattern, hook: uniform) for block in range(2)]
     with torch.no_grad():
         patched, plain = model.run_with_hooks(ids, fwd_hooks=hooks), model(ids)
-        twin = gauge(attention="uniform")
+        twin = gauge(attention="uniform", include_self=True)
         assert not twin.load_state_dict(model.state_dict(), strict=False).missing_keys
         torch.testing.assert_close(patched, twin(ids))
         assert (patched - plain).abs().max() > 1e-3
@@ -152,7 +159,7 @@ def test_a_patched_pattern_or_score_reaches_the_logits():
 
 
 def test_uniform_attention_is_the_running_mean():
-    model, ids = gauge(attention="uniform"), some_ids()
+    model, ids = gauge(attention="uniform", include_self=True), some_ids()
     pattern = cached(model, ids)[1]["blocks.0.attn.hook_pattern"]
     expected = torch.ones(13, 13).double().tril() / torch.arange(1, 14).double()[:, None]
     torch.testing.assert_close(pattern, expected.expand_as(pattern))
