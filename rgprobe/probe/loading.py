@@ -225,7 +225,8 @@ def _read_tokenizer(directory: CheckpointDirectory) -> Any:
     from transformers import AutoTokenizer
 
     try:
-        return AutoTokenizer.from_pretrained(directory.path, local_files_only=True)
+        with _quiet():  # transformers wonders aloud about a model type that is not its own
+            return AutoTokenizer.from_pretrained(directory.path, local_files_only=True)
     except Exception as error:  # the tokenizers library raises bare Exception
         raise CheckpointError(
             str(directory.path),

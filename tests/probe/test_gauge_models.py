@@ -10,6 +10,7 @@ from tiny_models import random_prompts
 import rgprobe as rg
 from rgprobe.errors import CheckpointError
 from rgprobe.models import GaugeConfig, GaugeTransformer
+from rgprobe.models.tokenizer import save_tokenizer, train_tokenizer
 
 CONFIG = GaugeConfig(n_layers=2, n_heads=2, d_model=16, d_vocab=61, n_ctx=32, d_mlp=24, d_code=4, initializer_range=0.3)
 
@@ -108,6 +109,16 @@ def test_a_run_with_a_null(probe, tmp_path):
     again.save(tmp_path / "b.nc")
     assert (tmp_path / "a.nc").read_bytes() == (tmp_path / "b.nc").read_bytes()
     assert rg.open_flow(tmp_path / "a.nc").provenance["family"] == "gauge"
+
+
+def test_a_tokenizer_beside_the_weights_is_read_in_silence(directory, tmp_path, capfd):
+    for file in directory.iterdir():
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    save_tokenizer(train_tokenizer(["to be"], level="character"), tmp_path, context=32)
+    with_text = rg.load(tmp_path, device="cpu")
+    assert with_text.tokenizer is with_text.bridge.tokenizer
+    assert with_text.tokenizer.decode(with_text.bridge.to_tokens("be")[0, 1:]) == "be"
+    assert capfd.readouterr().err == ""
 
 
 def test_damaged_gauge_checkpoints_are_refused(directory, tmp_path):
