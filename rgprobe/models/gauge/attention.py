@@ -25,22 +25,27 @@ __all__ = ["GaugeAttention", "attend_to_visible", "diagonal_block", "visible_key
 
 
 class GaugeAttention(nn.Module):
-    """Weighs tokens by how little their beliefs diverge from the query's; has no weights but a prior and a temperature."""
+    """Weighs tokens by how little their beliefs diverge from the query's: no queries, no keys."""
 
     def __init__(self, config: GaugeConfig) -> None:
         super().__init__()
         self.config = config
         kl, h = config.attention == "kl", config.n_heads
         self.prior = nn.Linear(config.d_model, h, bias=False) if kl and config.log_prior else None
+        projected = config.values == "projected" and config.update == "mlp"
+        self.value = nn.Linear(config.d_model, config.d_model, bias=False) if projected else None
         self.log_temperature = nn.Parameter(torch.zeros(h)) if kl else None
         self.hook_attn_scores = HookPoint()  # (B, H, query, key), nats
         self.hook_pattern = HookPoint()  # (B, H, query, key)
         self.hook_v = HookPoint()  # (B, N, H, K), common frame
 
     def forward(self, beliefs: Beliefs, frames: Frames, state: Float[Tensor, "B N d"]) -> Float[Tensor, "B N H K"]:
-        """Means in the common frame, averaged over visible tokens and carried back into the query's frame."""
+        """Values in the common frame, averaged over visible tokens and carried back into the query's frame."""
         queries, keys, prior = self.features(beliefs, frames, state)  # (B, H, N, W)
-        values = self.hook_v(beliefs.mean).transpose(1, 2)  # (B, H, N, K)
+        values = beliefs.mean  # (B, N, H, K)
+        if self.value is not None:
+            values = frames.to_common(self.value(state).unflatten(-1, values.shape[-2:]))
+        values = self.hook_v(values).transpose(1, 2)  # (B, H, N, K)
         averaged = self.average(queries, keys, values, prior)
         return frames.to_local(averaged.transpose(1, 2))
 

@@ -93,7 +93,8 @@ class BeliefMap(nn.Module):
         super().__init__()
         self.config = config
         d, varied = config.d_model, config.attention == "kl" and config.state_dependent_precision
-        self.global_frame = nn.Linear(d, d, bias=False) if config.global_frame else None
+        used = config.attention == "kl" or config.values == "means"
+        self.global_frame = nn.Linear(d, d, bias=False) if config.global_frame and used else None
         self.precision = nn.Linear(d, config.n_heads * config.d_variance, bias=False) if varied else None
 
     def forward(self, state: Float[Tensor, "B N d"], geometry: TokenGeometry) -> Beliefs:

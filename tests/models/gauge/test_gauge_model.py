@@ -26,6 +26,8 @@ SWITCHES = [
     {"covariance": "isotropic"},
     {"covariance": "full"},
     {"state_dependent_precision": False},
+    {"values": "means"},
+    {"values": "means", "attention": "uniform"},
     {"update": "vfe"},
     {"update": "vfe", "covariance": "isotropic", "log_prior": False},
     {"decode": "kl"},
@@ -108,7 +110,7 @@ def test_scores_are_log_prior_minus_divergence_over_temperature(covariance, log_
 @pytest.mark.parametrize("covariance", ["diagonal", "full"])
 def test_attention_is_kl_attention_between_transported_beliefs(covariance, include_self):
     """The model works in the common frame; `kl_attention` is given local beliefs and the frames."""
-    model, ids = gauge(covariance=covariance, include_self=include_self), some_ids()
+    model, ids = gauge(covariance=covariance, include_self=include_self, values="means"), some_ids()
     _, cache = cached(model, ids)
     frames = cache["blocks.1.hook_frames"].unsqueeze(1)
     mean, root = cache["blocks.1.hook_belief_mean"].transpose(1, 2), cache["blocks.1.hook_belief_scale_tril"]
@@ -199,7 +201,7 @@ def test_parameters_match_the_standard_model_within_two_per_cent():
     gauge_model, standard = get_family("gauge").build(**size), build_standard(**size)
     counts = [sum(p.numel() for p in model.parameters()) for model in (gauge_model, standard)]
     assert counts[1] == 1_836_672
-    assert abs(counts[0] / counts[1] - 1) < 2e-4
+    assert abs(counts[0] / counts[1] - 1) < 1e-3
 
 
 def test_reset_draws_in_place_by_seed_and_leaves_the_generator_alone():
