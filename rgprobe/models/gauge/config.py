@@ -46,7 +46,7 @@ class GaugeConfig:
         covariance: "diagonal" in the common frame; "isotropic", one variance per head; "full": diagonal in the token's own
             frame, hence full in the common one.
         values: what is carried between tokens: a linear map of the normalised state, or the "means" of the beliefs. The map
-            lowered the loss by 0.11 nats after 200 steps. "vfe" always carries beliefs.
+            lowered the loss by 0.11 nats after 200 steps, with 6% more parameters. "vfe" always carries beliefs.
         state_dependent_precision: adds a linear map of the normalised state to the log-precision of the token.
         update: "mlp": attention, then a feed-forward part; "vfe": inner steps that lower a free energy instead.
         inner_steps: of "vfe".
