@@ -8,9 +8,6 @@ from __future__ import annotations
 
 import copy
 import hashlib
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +18,7 @@ from rgprobe.errors import CheckpointError, DeviceError, OptionError
 from rgprobe.models.shipped import shipped_names, shipped_path, verify_shipped
 from rgprobe.probe.checkpoint import CheckpointDirectory, inspect_directory
 from rgprobe.probe.model import Probe, Source
+from rgprobe.probe.reading import first_line, read_model, read_tokenizer, require_finite
 from rgprobe.probe.reinitialise import skeleton
 
 __all__ = ["load"]
@@ -118,9 +116,9 @@ def _load_named(
     record = Source(kind, name, directory.sha256, directory.config, directory.path)
     if directory.config["model_type"] == "gauge_transformer":
         return _read_gauge(directory, record, tokenizer, device, dtype)
-    model = _read_model(directory, dtype, allow_pickle=allow_pickle)
-    _require_finite(model, directory.path)
-    tokenizer = tokenizer if tokenizer is not None else _read_tokenizer(directory)
+    model = read_model(directory, dtype, allow_pickle=allow_pickle)
+    require_finite(model, directory.path)
+    tokenizer = tokenizer if tokenizer is not None else read_tokenizer(directory)
     count = _count(model)  # before booting, which may split fused matrices into copies
     return Probe(_boot(model.to(device), name), tokenizer, record, owned=True, n_parameters=count)
 
@@ -132,7 +130,7 @@ def _read_gauge(
     from rgprobe.models.gauge import GaugeTransformer
 
     model = GaugeTransformer.from_pretrained(directory.path).to(device=device, dtype=dtype)
-    model.tokenizer = tokenizer if tokenizer is not None else _read_tokenizer(directory)
+    model.tokenizer = tokenizer if tokenizer is not None else read_tokenizer(directory)
     return Probe(model, model.tokenizer, record, owned=True)
 
 
@@ -158,81 +156,8 @@ def _boot(model: Any, name: str) -> Any:
         raise CheckpointError(
             name,
             expected="an architecture that transformer_lens can bridge",
-            received=f"{architecture} ({_first_line(error)})",
+            received=f"{architecture} ({first_line(error)})",
             remedy="see transformer_lens's list of supported models",
-        ) from error
-
-
-def _read_model(directory: CheckpointDirectory, dtype: torch.dtype, *, allow_pickle: bool) -> nn.Module:
-    import transformers
-
-    architecture = (directory.config.get("architectures") or [None])[0]
-    model_class = getattr(transformers, str(architecture), transformers.AutoModelForCausalLM)
-    _require_same_type(directory, model_class)
-    try:
-        with _quiet():
-            model, info = model_class.from_pretrained(
-                directory.path,
-                dtype=dtype,
-                local_files_only=True,
-                use_safetensors=not allow_pickle,
-                # a mismatch is refused below, with the names that transformers' own error leaves out
-                ignore_mismatched_sizes=True,
-                output_loading_info=True,
-            )
-    except Exception as error:  # transformers, safetensors and tokenizers raise a dozen unrelated types for bad files
-        raise CheckpointError(
-            _culprit(directory),
-            expected="weights that fit config.json",
-            received=_first_line(error),
-            remedy="download the checkpoint again or correct its config.json",
-        ) from error
-    for kind in ("missing_keys", "unexpected_keys", "mismatched_keys"):
-        if info.get(kind):
-            names = sorted(_tensor_name(key) for key in info[kind])
-            raise CheckpointError(
-                str(directory.path),
-                expected=f"exactly the tensors of {type(model).__name__}",
-                received=f"{len(names)} {kind.replace('_keys', '')} tensor(s): {', '.join(names[:5])}",
-                remedy="use the config.json that was saved with these weights",
-            )
-    return model.eval()
-
-
-def _require_same_type(directory: CheckpointDirectory, model_class: Any) -> None:
-    """transformers would build the architecture from whatever the other type's configuration happens to share with it."""
-    expected = getattr(getattr(model_class, "config_class", None), "model_type", None)
-    if expected is not None and expected != directory.config["model_type"]:
-        raise CheckpointError(
-            str(directory.path / "config.json"),
-            expected=f"model_type {expected!r}, that of {model_class.__name__}",
-            received=repr(directory.config["model_type"]),
-            remedy="correct model_type or architectures",
-        )
-
-
-def _tensor_name(key: Any) -> str:
-    """A key of transformers' loading report; mismatched ones come with both shapes."""
-    if isinstance(key, str):
-        return key
-    name, *shapes = key
-    return f"{name} of shape {', not '.join(str(list(shape)) for shape in shapes)}"
-
-
-def _read_tokenizer(directory: CheckpointDirectory) -> Any:
-    if not directory.has_tokenizer:
-        return None
-    from transformers import AutoTokenizer
-
-    try:
-        with _quiet():  # transformers wonders aloud about a model type that is not its own
-            return AutoTokenizer.from_pretrained(directory.path, local_files_only=True)
-    except Exception as error:  # the tokenizers library raises bare Exception
-        raise CheckpointError(
-            str(directory.path),
-            expected="a tokenizer that transformers can read",
-            received=_first_line(error),
-            remedy="save the tokenizer again beside the model",
         ) from error
 
 
@@ -247,33 +172,9 @@ def _download(name: str, revision: str | None) -> Path:
         raise CheckpointError(
             name,
             expected="a shipped name, an existing directory, or a hub id that can be reached",
-            received=_first_line(error),
+            received=first_line(error),
             remedy=f"offline, pass a directory; shipped names are: {', '.join(shipped_names())}",
         ) from error
-
-
-def _require_finite(model: nn.Module, path: Path) -> None:
-    for name, tensor in model.named_parameters():
-        bad = tensor.numel() - int(tensor.isfinite().sum())
-        if bad:
-            raise CheckpointError(
-                f"{path}: {name}", expected="finite weights", received=f"{bad} NaN or infinite value(s)",
-                remedy="use another checkpoint",
-            )  # fmt: skip
-
-
-def _culprit(directory: CheckpointDirectory) -> str:
-    """The weight file whose own header is broken, if one is, else the directory."""
-    from safetensors import SafetensorError, safe_open
-
-    for file in directory.weights:
-        if file.suffix == ".safetensors":
-            try:
-                with safe_open(file, framework="pt"):
-                    continue
-            except (SafetensorError, OSError, ValueError):
-                return str(file)
-    return str(directory.path)
 
 
 def _device(device: str) -> str:
@@ -310,26 +211,3 @@ def _count(model: nn.Module) -> int:
 def _config(bridge: Any) -> dict[str, Any]:
     config = getattr(bridge.original_model, "config", None)
     return config.to_dict() if config is not None and hasattr(config, "to_dict") else dict(bridge.cfg.to_dict())
-
-
-def _first_line(error: BaseException) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return (lines[0].removeprefix("Got: ") if lines else type(error).__name__)[:300]
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """No progress bars or advice from transformers while it reads weights; its settings are put back."""
-    from transformers.utils import logging as hf_logging
-
-    verbosity, bars = hf_logging.get_verbosity(), hf_logging.is_progress_bar_enabled()
-    hf_logging.set_verbosity_error()
-    hf_logging.disable_progress_bar()
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        hf_logging.set_verbosity(verbosity)
-        if bars:
-            hf_logging.enable_progress_bar()
