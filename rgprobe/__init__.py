@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from rgprobe import gaussian as gaussian
     from rgprobe import plots as plots
     from rgprobe import testbeds as testbeds
+    from rgprobe.comparison import FlowComparison as FlowComparison
+    from rgprobe.comparison import compare as compare
+    from rgprobe.comparison import open_comparison as open_comparison
     from rgprobe.condensation import CondensationTree as CondensationTree
     from rgprobe.condensation import condense as condense
     from rgprobe.flow import RGFlow as RGFlow
@@ -31,9 +34,12 @@ if TYPE_CHECKING:
 _HOMES = {
     "BeliefTrace": "rgprobe.tracing",
     "CondensationTree": "rgprobe.condensation",
+    "FlowComparison": "rgprobe.comparison",
     "RGFlow": "rgprobe.flow",
+    "compare": "rgprobe.comparison",
     "condense": "rgprobe.condensation",
     "load": "rgprobe.probe.loading",
+    "open_comparison": "rgprobe.comparison",
     "open_flow": "rgprobe.flow",
     "run": "rgprobe.flow",
     "trace": "rgprobe.tracing",

@@ -15,9 +15,10 @@ from rgprobe.nulls import (
     bootstrap_interval,
     compare_with_draws,
     compare_with_seeds,
+    mean_over,
 )
 
-__all__ = ["NullMeasurements", "assemble_node"]
+__all__ = ["NullMeasurements", "assemble_node", "significant_in_families", "slope_over_depth"]
 
 ORDER = ("draw", "prompt", "quantity", "sink", "block", "state", "transition", "head")
 FIELDS = ("null", "null_low", "null_high", "difference", "low", "high", "p_value")
@@ -37,7 +38,8 @@ def assemble_node(diagnostic: Diagnostic, measured: Measurement, nulls: NullMeas
     Returns:
         value, value_low, value_high, per_prompt, verdict; with nulls also null, null_low, null_high, difference, low, high,
         p_value, significant, verdict_by_null over a `null_model` dimension; the same names with `trend_` for the slope of
-        the head mean against relative depth; and the details of the measurement.
+        the head mean against relative depth; null_per_prompt and random_init_by_seed, which a comparison of two runs needs;
+        and the details of the measurement.
 
         Each null asks its own question: the random initialisation, whether training made it; shuffled tokens, whether the
         order of the words does; another prompt's partition, whether the content does. `verdict` is the one against the
@@ -48,18 +50,32 @@ def assemble_node(diagnostic: Diagnostic, measured: Measurement, nulls: NullMeas
     drawn = _drawn(diagnostic, measured, nulls)
     # beliefs decide it: thermal ones live on blocks, lens ones on states
     depth = next(str(dim) for dim in per_prompt.dims if dim in ("block", "state", "transition"))
-    slopes = {name: (_slope(null, depth), by_seed) for name, (null, by_seed) in drawn.items()}
+    slopes = {name: (slope_over_depth(null, depth), by_seed) for name, (null, by_seed) in drawn.items()}
     node = xr.merge(
         [
             _compared(per_prompt, drawn, seed=seed),
-            _compared(_slope(per_prompt, depth), slopes, seed=seed, prefix="trend_"),
+            _compared(slope_over_depth(per_prompt, depth), slopes, seed=seed, prefix="trend_"),
             measured.details,
         ],
         compat="no_conflicts",
         join="outer",
     )
-    node = node.rename({"trend_value": "trend"})
-    return _described(node.assign(per_prompt=per_prompt), diagnostic, drawn).assign_attrs(depth=depth)
+    node = node.rename({"trend_value": "trend"}).assign({"per_prompt": per_prompt, **_kept_draws(per_prompt, drawn)})
+    return _described(node, diagnostic, drawn).assign_attrs(depth=depth)
+
+
+def _kept_draws(per_prompt: xr.DataArray, drawn: dict[str, tuple[xr.DataArray, bool]]) -> dict[str, xr.Variable]:
+    """What a comparison with another run needs of the nulls: their mean by prompt, and by seed where prompts share one."""
+    if not drawn:
+        return {}
+    by_prompt = np.stack([mean_over(null.values, 0) for null, _ in drawn.values()])
+    kept = {"null_per_prompt": xr.Variable(("null_model", *per_prompt.dims), by_prompt)}
+    for name, (null, by_seed) in drawn.items():
+        if by_seed:
+            defined = np.isfinite(per_prompt.values) & np.isfinite(by_prompt[list(drawn).index(name)])
+            means = mean_over(np.where(defined, null.values, np.nan), 1)
+            kept[f"{name}_by_seed"] = xr.Variable(("seed", *per_prompt.dims[1:]), means)
+    return kept
 
 
 def _calibrated(
@@ -128,7 +144,7 @@ def _compared(
         node = node.assign_coords(null_model=list(drawn))
         for name in FIELDS:
             node[name] = (("null_model", *dims), np.stack([getattr(c, name) for c in comparisons]))
-        significant = [_significant(comparison, dims) for comparison in comparisons]
+        significant = [significant_in_families(comparison.p_value, dims) for comparison in comparisons]
         node["significant"] = (("null_model", *dims), np.stack(significant).astype(np.int8))
         carries = zip(drawn, (comparison.carries for comparison in comparisons), strict=True)
         node.attrs["interval_carries"] = "; ".join(f"{name}: variance of {what}" for name, what in carries)
@@ -141,9 +157,8 @@ def _compared(
     return node.rename({name: f"{prefix}{name}" for name in node.data_vars}) if prefix else node
 
 
-def _significant(comparison: Comparison, dims: Sequence[Hashable]) -> np.ndarray:
+def significant_in_families(p: np.ndarray, dims: Sequence[Hashable]) -> np.ndarray:
     """Benjamini-Hochberg over depths and heads, one family per quantity and sink policy; all trends are one family."""
-    p = comparison.p_value
     outer = sum(dim in ("quantity", "sink") for dim in dims)
     if outer == len(dims):
         return benjamini_hochberg(p)
@@ -158,7 +173,7 @@ def _verdicts(value: np.ndarray, comparison: Comparison, significant: np.ndarray
     return np.where(np.isfinite(value), words, "")
 
 
-def _slope(values: xr.DataArray, depth: str) -> xr.DataArray:
+def slope_over_depth(values: xr.DataArray, depth: str) -> xr.DataArray:
     """Least-squares slope of the head mean against relative depth, 0 at the input end and 1 at the output end."""
     y = values.values
     dims = list(values.dims)

@@ -25,7 +25,9 @@ __all__ = [
     "bootstrap_interval",
     "compare_with_draws",
     "compare_with_seeds",
+    "mean_over",
     "shuffle_tokens",
+    "variance_over",
 ]
 
 CONFIDENCE = 0.95
@@ -75,13 +77,13 @@ def compare_with_seeds(
     seed-prompt interaction enters both terms.
     """
     several = null.shape[0] > 1
-    paired = value - _mean(null, 0)
+    paired = value - mean_over(null, 0)
     defined = np.isfinite(paired)
     prompts = defined.sum(0)
-    means = _mean(np.where(defined, null, np.nan), 1)
+    means = mean_over(np.where(defined, null, np.nan), 1)
     seeds = np.isfinite(means).sum(0)
-    seed_variance = _variance(means) * (1 + 1 / np.maximum(seeds, 1))
-    prompt_variance = _variance(paired) / np.maximum(prompts, 1)
+    seed_variance = variance_over(means) * (1 + 1 / np.maximum(seeds, 1))
+    prompt_variance = variance_over(paired) / np.maximum(prompts, 1)
     if several:
         carries = "prompts and seeds" if value.shape[0] > 1 else "seeds"
         variance, freedom = seed_variance + np.nan_to_num(prompt_variance), seeds - 1
@@ -89,10 +91,10 @@ def compare_with_seeds(
         carries = "prompts" if value.shape[0] > 1 else "nothing"
         variance, freedom = prompt_variance, prompts - 1
     return _comparison(
-        null=_mean(means, 0),
+        null=mean_over(means, 0),
         spread=np.sqrt(seed_variance),
         band_freedom=seeds - 1,
-        difference=_mean(paired, 0),
+        difference=mean_over(paired, 0),
         variance=variance,
         freedom=freedom,
         sufficient=(seeds >= MINIMUM_SEEDS) & (prompts >= MINIMUM_PROMPTS),
@@ -109,17 +111,17 @@ def compare_with_draws(
     t interval over prompts, P - 1 degrees of freedom, carries all the variance there is. P counts, entry by entry, the
     prompts where both are defined.
     """
-    null_by_prompt = _mean(null, 0)
+    null_by_prompt = mean_over(null, 0)
     paired = value - null_by_prompt
     null_by_prompt = np.where(np.isfinite(paired), null_by_prompt, np.nan)
     prompts = np.isfinite(paired).sum(0)
     counted = np.maximum(prompts, 1)
     return _comparison(
-        null=_mean(null_by_prompt, 0),
-        spread=np.sqrt(_variance(null_by_prompt) / counted),
+        null=mean_over(null_by_prompt, 0),
+        spread=np.sqrt(variance_over(null_by_prompt) / counted),
         band_freedom=prompts - 1,
-        difference=_mean(paired, 0),
-        variance=_variance(paired) / counted,
+        difference=mean_over(paired, 0),
+        variance=variance_over(paired) / counted,
         freedom=prompts - 1,
         sufficient=prompts >= MINIMUM_PROMPTS,
         carries="prompts" if value.shape[0] > 1 else "nothing",
@@ -226,12 +228,13 @@ def _comparison(
     )
 
 
-def _mean(values: np.ndarray, axis: int) -> np.ndarray:
+def mean_over(values: np.ndarray, axis: int) -> np.ndarray:
+    """Mean along an axis over what is defined; NaN where nothing is."""
     with _all_nan_is_fine():
         return np.nanmean(values, axis=axis)
 
 
-def _variance(values: np.ndarray) -> np.ndarray:
+def variance_over(values: np.ndarray) -> np.ndarray:
     """Unbiased variance along the first axis; NaN where fewer than two values are finite."""
     if values.shape[0] < 2:
         return np.full(values.shape[1:], np.nan)

@@ -1,0 +1,106 @@
+"""What of one diagnostic two runs can be compared by: one array per run over prompts, quantities and a common depth."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+import xarray as xr
+
+from rgprobe.assembly import slope_over_depth
+from rgprobe.nulls import mean_over
+
+__all__ = ["ABSOLUTE", "RELATIVE", "Aligned", "aligned", "common_grid", "interpolated", "over_depth"]
+
+ABSOLUTE = "layer to layer: both runs have as many"
+RELATIVE = (
+    "relative depth: numbers of layers differ, so the deeper run is interpolated linearly to the depths l / L of the "
+    "shallower one, 0 the input end, 1 the output end"
+)
+
+
+@dataclass(frozen=True)
+class Aligned:
+    """One run, one diagnostic; every array has the dimensions (first, quantity, [sink], depth), or these without depth.
+
+    Attributes:
+        value: first dimension: prompt.
+        nulls: by null model, prompt means of the draws; first dimension: prompt.
+        by_seed: by null model, where all prompts share a draw; first dimension: seed.
+    """
+
+    value: xr.DataArray
+    nulls: dict[str, xr.DataArray]
+    by_seed: dict[str, xr.DataArray]
+
+    def mapped(self, change: Callable[[xr.DataArray], xr.DataArray]) -> Aligned:
+        """The same with every array changed alike."""
+        return Aligned(
+            change(self.value),
+            {name: change(null) for name, null in self.nulls.items()},
+            {name: change(null) for name, null in self.by_seed.items()},
+        )
+
+
+def aligned(node: xr.Dataset, quantities: Sequence[str], sinks: Sequence[str] | None) -> Aligned:
+    """Arrays of a diagnostic's node of a result, quantities and sink policies in the order asked for, heads kept."""
+    at = {"quantity": list(quantities), **({"sink": list(sinks)} if sinks is not None else {})}
+    chosen = node.sel(at)
+    names = [str(name) for name in node["null_model"].values] if "null_per_prompt" in node else []
+    return Aligned(
+        chosen["per_prompt"],
+        {name: chosen["null_per_prompt"].sel(null_model=name, drop=True) for name in names},
+        {name: chosen[f"{name}_by_seed"] for name in names if f"{name}_by_seed" in chosen},
+    )
+
+
+def over_depth(depth: str, grid: np.ndarray) -> dict[str, Callable[[Aligned], Aligned]]:
+    """The three readings of a quantity along depth, by the prefix of their variables.
+
+    "" value at each depth of the common grid; "level_" mean over depth; "trend_" slope against relative depth. Heads of two
+    models do not correspond, so each is a mean over heads; level and slope are taken on the run's own layers.
+    """
+    return {
+        "": lambda run: run.mapped(lambda array: interpolated(head_mean(array), depth, grid)),
+        "level_": lambda run: run.mapped(lambda array: _mean(head_mean(array), depth)),
+        "trend_": lambda run: run.mapped(partial(slope_over_depth, depth=depth)),
+    }
+
+
+def common_grid(lengths: Iterable[int]) -> np.ndarray:
+    """Relative depths at which runs of these numbers of layers are compared: those of the shallowest.
+
+    Example:
+        >>> common_grid([5, 3])
+        array([0. , 0.5, 1. ])
+    """
+    return np.linspace(0, 1, min(lengths))
+
+
+def interpolated(array: xr.DataArray, depth: str, grid: np.ndarray) -> xr.DataArray:
+    """Linear interpolation along `depth`, whose entries stand at equal steps from 0 to 1; undefined next to what is."""
+    values = np.moveaxis(array.values, array.dims.index(depth), -1)
+    last = values.shape[-1] - 1
+    if last == len(grid) - 1:
+        return array.transpose(*(dim for dim in array.dims if dim != depth), depth).drop_vars(depth, errors="ignore")
+    place = np.round(grid * last, 12)  # a depth that both have is taken as it is
+    lower = np.floor(place).astype(int)
+    part = place - lower
+    below, above = values[..., lower], values[..., np.minimum(lower + 1, last)]
+    result = np.where(part == 0, below, below * (1 - part) + above * part)
+    dims = [dim for dim in array.dims if dim != depth]
+    coords = {name: coord for name, coord in array.coords.items() if depth not in coord.dims}
+    return xr.DataArray(result, dims=(*dims, depth), coords=coords)
+
+
+def head_mean(array: xr.DataArray) -> xr.DataArray:
+    """Mean over the heads that are defined."""
+    return _mean(array, "head") if "head" in array.dims else array
+
+
+def _mean(array: xr.DataArray, dim: str) -> xr.DataArray:
+    values = mean_over(array.values, array.dims.index(dim))
+    dims = [other for other in array.dims if other != dim]
+    return xr.DataArray(values, dims=dims, coords={k: c for k, c in array.coords.items() if set(c.dims) <= set(dims)})
