@@ -37,6 +37,8 @@ class GaugeBlock(nn.Module):
         self.hook_resid_pre, self.hook_resid_mid, self.hook_resid_post = HookPoint(), HookPoint(), HookPoint()
         self.hook_belief_mean = HookPoint()  # (B, N, H, K), common frame
         self.hook_belief_scale_tril = HookPoint()  # (B, N, H, K, K), common frame; reported, a change has no effect
+        # (B, N, H, K or 1), of the diagonal in the common frame, or with full covariances in the token's own; reported
+        self.hook_belief_log_precision = HookPoint()
         self.hook_frames = HookPoint()  # (B, N, K, K), U_i of all heads; reported, a change has no effect
 
     def forward(self, resid: Float[Tensor, "B N d"], geometry: TokenGeometry) -> Float[Tensor, "B N d"]:
@@ -56,6 +58,8 @@ class GaugeBlock(nn.Module):
     def _reported(self, beliefs: Beliefs, frames: Frames) -> Beliefs:
         """Let hooks see the beliefs; what nobody looks at is not computed."""
         mean = self.hook_belief_mean(beliefs.mean)
+        if beliefs.log_precision is not None:
+            self.hook_belief_log_precision(beliefs.log_precision)
         if self.hook_frames.has_hooks():
             self.hook_frames(frames.dense(beliefs.local))
         if self.hook_belief_scale_tril.has_hooks() and beliefs.log_precision is not None:
