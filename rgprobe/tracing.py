@@ -13,7 +13,9 @@ import xarray as xr
 
 from rgprobe.errors import OptionError
 from rgprobe.gaussian import Gaussian
-from rgprobe.probe.attention import RIDGE, SINK_POLICIES
+from rgprobe.probe.attention import SINK_POLICIES
+from rgprobe.probe.couplings import COUPLINGS
+from rgprobe.probe.estimators import Estimator, estimator_of
 from rgprobe.probe.lens import LENS_QUANTITIES
 from rgprobe.probe.loading import load
 from rgprobe.probe.model import Probe
@@ -22,12 +24,7 @@ from rgprobe.probe.prompt_trace import COLLECTIONS, PromptTrace, trace_prompt
 from rgprobe.probe.prompts import EncodedPrompt
 from rgprobe.probe.states import GEOMETRY
 
-__all__ = ["ASSUMPTIONS", "COLLECTIONS", "BeliefTrace", "trace"]
-
-ASSUMPTIONS = {
-    "lens": "a token's belief is softmax(readout(state)): it measures predictions, not states",
-    "thermal": f"an attention row is a Boltzmann ensemble over values; ridge {RIDGE:g} of the head's mean value variance",
-}
+__all__ = ["COLLECTIONS", "BeliefTrace", "trace"]
 
 
 @dataclass(frozen=True)
@@ -38,7 +35,7 @@ class BeliefTrace:
     empty.
 
     Attributes:
-        belief: the estimator, a key of `ASSUMPTIONS`.
+        belief: name of the estimator, see `rgprobe.probe.estimators`.
         prompts: texts.
         tokens: the text of each token of each prompt.
         token_ids: (prompt, token), -1 where absent.
@@ -51,10 +48,12 @@ class BeliefTrace:
         lens: predictions at the recorded tokens, dims (prompt, state, position).
         log_probabilities: lens beliefs per prompt, (state, position, class), float64; the last class is the rest.
         classes: vocabulary ids of those classes per prompt, (state, class), -1 for the rest.
-        gaussians: thermal beliefs per prompt: one Gaussian per block with batch shape (position, head).
+        gaussians: thermal or native beliefs per prompt: one Gaussian per block with batch shape (position, head).
         causal: whether the model is.
         vocabulary: V.
         provenance: JSON-ready description of how this came about.
+        couplings: of gauge attention, dims (prompt, block, head, token): tau, and the mean over coordinates of a key's
+            precisions and of their squares; empty for standard models.
     """
 
     belief: str
@@ -74,6 +73,7 @@ class BeliefTrace:
     causal: bool
     vocabulary: int
     provenance: dict[str, Any] = field(repr=False)
+    couplings: xr.Dataset = field(default_factory=xr.Dataset)
 
     @property
     def n_prompts(self) -> int:
@@ -81,14 +81,23 @@ class BeliefTrace:
         return len(self.prompts)
 
     @property
+    def estimator(self) -> Estimator:
+        """What a token's belief was taken to be."""
+        return estimator_of(self.belief)
+
+    @property
     def depth_dim(self) -> str:
-        """What beliefs are indexed by: "state" (L + 1) for the lens, "block" (L) for thermal beliefs."""
-        return "block" if self.belief == "thermal" else "state"
+        """What beliefs are indexed by: "state" (L + 1) for the lens, "block" (L) for thermal and native beliefs."""
+        return self.estimator.depth_dim
 
     @property
     def n_depths(self) -> int:
         """Length of `depth_dim`."""
-        return len(self.gaussians[0] if self.belief == "thermal" else self.log_probabilities[0])
+        return len(self._beliefs[0])
+
+    @property
+    def _beliefs(self) -> Sequence[Any]:
+        return self.gaussians if self.estimator.gaussian else self.log_probabilities
 
     def recorded(self, prompt: int) -> np.ndarray:
         """Token indices of the recorded tokens of a prompt."""
@@ -104,9 +113,9 @@ class BeliefTrace:
 
         Returns:
             Log-probabilities (position, class) in the reduced basis for the lens; a Gaussian of batch shape (position, head)
-            for thermal beliefs, where a token's belief is the product over heads, so divergences add.
+            for the others, where a token's belief is the product over heads, so divergences add.
         """
-        return self.gaussians[prompt][depth] if self.belief == "thermal" else self.log_probabilities[prompt][depth]
+        return self._beliefs[prompt][depth]
 
 
 def trace(
@@ -132,7 +141,7 @@ def trace(
     Args:
         model: anything `rgprobe.load` takes.
         prompts: texts, token ids, or a tokenizer's output with its attention mask.
-        belief: "lens" or "thermal"; see `ASSUMPTIONS` for what each assumes.
+        belief: "lens", "thermal" or, for gauge models, "native"; see `rgprobe.probe.estimators` for what each assumes.
         positions: how many evenly spaced tokens to record, or which.
         sink: "exclude" renormalises attention rows without key 0 and leaves token 0 out of the recorded ones; "include"
             keeps it. Attention and geometry are always reported both ways; the policy says which one is read first.
@@ -144,11 +153,11 @@ def trace(
         answers: per prompt, a text or several: the rank and probability of the first one's first token, and the total
             probability of all their first tokens, are followed at the prompt's last token. Texts are tokenised as they are
             given, a leading space included. By default the prompt's own next token is followed, at every recorded token.
-        collect: which of "attention", "states", "beliefs" to collect; the rest costs nothing.
+        collect: which of "attention", "states", "beliefs", "couplings" to collect; the rest costs nothing.
         on_prompt: called with the number of prompts done.
 
     Raises:
-        OptionError: an unknown policy, belief or collection.
+        OptionError: an unknown policy, belief or collection, or beliefs that the model does not have.
         PromptError: see `rgprobe.probe.prompts.encode_prompts`.
 
     Example:
@@ -157,11 +166,13 @@ def trace(
         >>> t.depth_dim, t.recorded(0).shape
         ('state', (4,))
     """
-    _check("belief", belief, tuple(ASSUMPTIONS))
+    estimator = estimator_of(belief)
     _check("sink", sink, SINK_POLICIES)
     for name in collect:
         _check("collect", name, COLLECTIONS)
     probe = load(model)
+    if estimator.require is not None:
+        estimator.require(probe)
     encoded = probe.encode(prompts, bos=bos, truncate=truncate, attention_mask=attention_mask)
     recorded = [_recorded_positions(len(prompt), positions, sink) for prompt in encoded]
     wanted = _answer_ids(probe, answers, len(encoded))
@@ -244,6 +255,7 @@ def _assemble(
         log_probabilities=tuple(_collected(parts, "log_probabilities")),
         classes=tuple(_collected(parts, "classes")),
         gaussians=tuple(_collected(parts, "gaussians")),
+        couplings=dataset("couplings", COUPLINGS, ("block", "head", "token"), 1),
         causal=probe.causal,
         vocabulary=probe.vocabulary,
         provenance=_provenance(probe, encoded, options),
@@ -277,7 +289,7 @@ def _provenance(probe: Probe, encoded: Sequence[EncodedPrompt], options: dict[st
         "device": probe.device.type,
         "versions": {name: version(name) for name in packages},
         "belief": options["belief"],
-        "assumption": ASSUMPTIONS[options["belief"]],
+        "assumption": estimator_of(options["belief"]).assumption,
         "options": options,
         "truncated_tokens": [prompt.truncated for prompt in encoded],
     }

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import tiny_models
+from gauge_models import tiny_gauge
 from tiny_models import random_prompts
 
 import rgprobe as rg
@@ -70,10 +71,11 @@ def test_prompts_of_one_and_two_tokens_run_and_what_is_undefined_is_nan(flow):
     assert plateau.sel(quantity="angle")[4].notnull().all()
 
 
-@pytest.mark.parametrize("belief", ["lens", "thermal"])
+@pytest.mark.parametrize("belief", ["lens", "thermal", "native"])
 @pytest.mark.parametrize("length", [1, 2, 3])
 def test_a_single_short_prompt_runs_alone(belief, length):
-    flow = rg.run(tiny_models.llama(), [PROMPTS[0][:length]], nulls=1, belief=belief)
+    model = tiny_gauge() if belief == "native" else tiny_models.llama()
+    flow = rg.run(model, [PROMPTS[0][:length]], nulls=1, belief=belief)
     words = {str(word) for name in flow.diagnostics for word in flow.to_xarray()[name]["verdict"].values.ravel()}
     assert words <= {"", "descriptive", "identity"}
 
@@ -135,6 +137,27 @@ def test_thermal_beliefs_run_from_end_to_end(tmp_path):
     assert opened.to_xarray().identical(flow.to_xarray())
     trace = rg.trace(tiny_models.llama(), PROMPTS[:2], belief="thermal", positions=5)
     np.testing.assert_array_equal(opened.tree(1, 2).parents, condense(trace.beliefs(1, 2)).parents)
+
+
+def test_native_beliefs_run_from_end_to_end_against_native_nulls(tmp_path):
+    model = tiny_gauge()
+    options = {"belief": "native", "positions": 5, "diagnostics": "elimination,consensus,condensation"}
+    flow, again = (rg.run(model, PROMPTS[1:4], nulls=1, seed=2, **options) for _ in range(2))
+    assert "elimination" not in flow.diagnostics
+    assert flow.to_xarray()["condensation"]["value"].dims == ("quantity", "block")
+    node = flow.to_xarray()["consensus"].to_dataset()
+    (seed,) = flow.provenance["nulls"]["random_init_seeds"]
+    with rg.load(model).randomised(seed) as null:
+        drawn = rg.run(null, PROMPTS[1:4], nulls=0, **options)
+    expected = drawn.to_xarray()["consensus"]["value"].sel(quantity="jeffreys")
+    np.testing.assert_allclose(node["null"].sel(quantity="jeffreys", null_model="random_init"), expected, rtol=1e-12)
+    for name, one in (("a.nc", flow), ("b.nc", again)):
+        one.save(tmp_path / name)
+    assert (tmp_path / "a.nc").read_bytes() == (tmp_path / "b.nc").read_bytes()
+    trace = rg.trace(model, PROMPTS[1:4], belief="native", positions=5)
+    np.testing.assert_array_equal(
+        rg.open_flow(tmp_path / "a.nc").tree(1, 1).parents, condense(trace.beliefs(1, 1)).parents
+    )
 
 
 def test_bidirectional_models_and_encoders_run():

@@ -33,6 +33,7 @@ class Belief(StrEnum):
 
     lens = "lens"
     thermal = "thermal"
+    native = "native"
 
 
 class Sink(StrEnum):
@@ -61,7 +62,11 @@ class Dtype(StrEnum):
 
 BeliefOption = Annotated[
     Belief,
-    typer.Option("--belief", help="What a token's belief is: its prediction (lens) or its attention row (thermal)."),
+    typer.Option(
+        "--belief",
+        help="What a token's belief is: its prediction (lens), its attention row (thermal), or, in gauge models, its own "
+        "mean and covariance (native).",
+    ),
 ]
 Positions = Annotated[
     str,

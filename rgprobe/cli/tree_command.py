@@ -48,7 +48,16 @@ def tree_command(
         int | None,
         typer.Option(
             metavar="K",
-            help="Depth: 0 is the input end, L the output end (0 to L-1 for thermal beliefs). Default: the output end.",
+            help="Depth: 0 is the input end, L the output end (0 to L-1 for thermal and native beliefs). "
+            "Default: the output end.",
+            show_default=False,
+        ),
+    ] = None,
+    head: Annotated[
+        int | None,
+        typer.Option(
+            metavar="H",
+            help="One head of thermal or native beliefs. Default: their product over heads, so divergences add.",
             show_default=False,
         ),
     ] = None,
@@ -88,16 +97,16 @@ def tree_command(
     from rgprobe.tracing import trace
 
     model = load(source, device=device, dtype=dtype.value, allow_pickle=allow_pickle)
-    # thermal beliefs live in attention; a lens tree needs states and readout only, which "beliefs" brings along
+    # what an estimator reads of states or attention, "beliefs" brings along
     traced = trace(model, [text], collect=("beliefs",), **options)
     depth = _checked_depth(layer, traced)
-    tree = tree_of(traced, 0, depth)
+    tree = tree_of(traced, 0, depth, head=head)
     if output is Format.newick:
         typer.echo(tree.to_newick())
     elif output is Format.json:
         typer.echo(tree.to_json())
     else:
-        _draw(tree, traced, depth, model.name, clusters)
+        _draw(tree, traced, depth, head, model.name, clusters)
 
 
 def _checked_depth(layer: int | None, traced: BeliefTrace) -> int:
@@ -112,7 +121,9 @@ def _checked_depth(layer: int | None, traced: BeliefTrace) -> int:
     return layer
 
 
-def _draw(tree: CondensationTree, traced: BeliefTrace, depth: int, name: str, clusters: int | None) -> None:
+def _draw(
+    tree: CondensationTree, traced: BeliefTrace, depth: int, head: int | None, name: str, clusters: int | None
+) -> None:
     from rich.console import Console
     from rich.text import Text
 
@@ -126,7 +137,8 @@ def _draw(tree: CondensationTree, traced: BeliefTrace, depth: int, name: str, cl
     labels = [running_text(token) for token in traced.recorded_tokens(0)]
     console = Console(highlight=False)
     lines = [
-        f"{printable(name)}, {traced.belief} beliefs, {traced.depth_dim} {depth} of {traced.n_depths - 1}: "
+        f"{printable(name)}, {traced.belief} beliefs{f' of head {head}' if head is not None else ''}, "
+        f"{traced.depth_dim} {depth} of {traced.n_depths - 1}: "
         f"{_which_tokens(tree, traced)}, {tree.loss(1):.4g} nats per token to lose",
         "cluster, token, merges to the right, nats per token lost once joined with the line above",
         "",

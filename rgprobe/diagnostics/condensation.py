@@ -12,6 +12,7 @@ import xarray as xr
 
 from rgprobe.condensation import CondensationTree, condense, partition_loss
 from rgprobe.diagnostics.record import Diagnostic, Measurement, Quantity
+from rgprobe.errors import OptionError
 from rgprobe.gaussian import Gaussian
 from rgprobe.tracing import BeliefTrace
 
@@ -35,10 +36,32 @@ def condensation(trace: BeliefTrace) -> Measurement:
     return Measurement(values, _stored(trees, dims), _partition_nulls(trace, trees, dims))
 
 
-def tree_of(trace: BeliefTrace, prompt: int, depth: int) -> CondensationTree:
-    """Condensation tree of the recorded tokens of one prompt at one depth, labelled with their texts."""
+def tree_of(trace: BeliefTrace, prompt: int, depth: int, *, head: int | None = None) -> CondensationTree:
+    """Condensation tree of the recorded tokens of one prompt at one depth, labelled with their texts.
+
+    Args:
+        trace: with beliefs.
+        prompt: its number.
+        depth: state or block, as the beliefs are indexed.
+        head: of Gaussian beliefs, this head alone; by default a token's belief is the product over heads.
+
+    Raises:
+        OptionError: a head that the beliefs do not have.
+    """
     beliefs = _rows(trace.beliefs(prompt, depth))
+    if head is not None:
+        beliefs = _one_head(beliefs, head)
     return condense(beliefs, labels=trace.recorded_tokens(prompt))
+
+
+def _one_head(beliefs: np.ndarray | Gaussian, head: int) -> Gaussian:
+    if not isinstance(beliefs, Gaussian):
+        raise OptionError("head", expected="thermal or native beliefs", received="lens beliefs, which have no heads",
+                          remedy="leave it out")  # fmt: skip
+    last = beliefs.batch_shape[1] - 1
+    if not 0 <= head <= last:
+        raise OptionError("head", expected=f"0 to {last}", received=str(head), remedy="leave it out for all heads")
+    return beliefs[:, head]
 
 
 def _rows(beliefs: np.ndarray | Gaussian) -> np.ndarray | Gaussian:

@@ -5,7 +5,7 @@ Rows are taken in blocks, so that a causal model's masked half is never touched 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -19,7 +19,6 @@ __all__ = ["SINK_POLICIES", "AttentionCollector", "attention_moments"]
 
 SINK_POLICIES = ("exclude", "include")
 ROWS_PER_BLOCK = 128
-RIDGE = 1e-3
 
 
 def attention_moments(
@@ -55,14 +54,6 @@ def attention_moments(
     return _concatenate(excluded), _concatenate(included)
 
 
-@dataclass(frozen=True)
-class ThermalBelief:
-    """E_alpha[v] and Cov_alpha[v] + ridge at the recorded rows, per head: (heads, positions, K[, K])."""
-
-    mean: Tensor
-    covariance: Tensor
-
-
 class AttentionCollector:
     """Hooks that reduce attention while a prompt streams through, for one prompt.
 
@@ -70,32 +61,22 @@ class AttentionCollector:
         excluded: row moments without the sink, one entry per block.
         included: row moments with it.
         graph: head-averaged weights among the recorded tokens, one (positions, positions) matrix per block.
-        thermal: beliefs of the recorded tokens, per block, when asked for.
+        listeners: called with the weights of the recorded rows, (heads, positions, keys), block by block.
     """
 
-    def __init__(self, probe: Probe, positions: Int[Tensor, "positions"], *, sink: str, thermal: bool) -> None:
+    def __init__(self, probe: Probe, positions: Int[Tensor, "positions"], *, sink: str) -> None:
         self.probe = probe
         self.positions = positions.to(probe.device)
         self.sink = sink
-        self.want_thermal = thermal
         self.excluded: list[RowMoments] = []
         self.included: list[RowMoments] = []
         self.graph: list[Tensor] = []
-        self.thermal: list[ThermalBelief] = []
-        self._values: Tensor | None = None
+        self.listeners: list[Callable[[Tensor], None]] = []
 
     def hooks(self) -> list[tuple[str, Hook]]:
         """What to attach."""
         source = "hook_attn_scores" if self.probe.hook_gives_scores else "hook_pattern"
-        names: list[tuple[str, Hook]] = []
-        for block in range(self.probe.n_blocks):
-            if self.want_thermal:
-                names.append((f"blocks.{block}.attn.hook_v", self._keep_values))
-            names.append((f"blocks.{block}.attn.{source}", self._reduce))
-        return names
-
-    def _keep_values(self, values: Tensor, hook: Any) -> None:
-        self._values = values[0]
+        return [(f"blocks.{block}.attn.{source}", self._reduce) for block in range(self.probe.n_blocks)]
 
     def _reduce(self, tensor: Tensor, hook: Any) -> None:
         scores = tensor[0] if self.probe.hook_gives_scores else _log_weights(tensor[0])
@@ -104,9 +85,8 @@ class AttentionCollector:
         self.included.append(included)
         weights = self._recorded_weights(scores, excluded, included)
         self.graph.append(weights[..., self.positions].mean(0))
-        if self.want_thermal and self._values is not None:
-            self.thermal.append(_thermal(weights, self._values))
-            self._values = None
+        for listener in self.listeners:
+            listener(weights)
 
     def _recorded_weights(self, scores: Tensor, excluded: RowMoments, included: RowMoments) -> Tensor:
         """Attention weights of the recorded rows under the sink policy, (heads, positions, keys).
@@ -132,20 +112,6 @@ def _log_weights(pattern: Tensor) -> Tensor:
     pattern = pattern.float()
     smallest = torch.finfo(pattern.dtype)
     return pattern.clamp_min(smallest.tiny).log().masked_fill(pattern.amax(0, keepdim=True) <= 0, smallest.min)
-
-
-def _thermal(weights: Tensor, values: Tensor) -> ThermalBelief:
-    values = values.to(weights.dtype)
-    values = values.transpose(0, 1).repeat_interleave(weights.shape[0] // values.shape[1], 0)  # (heads, keys, K)
-    mean = weights @ values
-    centred = values[:, None] - mean[:, :, None]  # (heads, positions, keys, K)
-    covariance = torch.einsum("hpn,hpna,hpnb->hpab", weights, centred, centred)
-    covariance = (covariance + covariance.mT) / 2  # rounding alone makes it asymmetric
-    scale = values.var(1, correction=0).mean(-1)
-    # one token has no variance to measure the ridge by
-    scale = torch.where(scale > 0, scale, values.square().mean((1, 2)))
-    eye = torch.eye(values.shape[-1], dtype=values.dtype, device=values.device)
-    return ThermalBelief(mean, covariance + RIDGE * scale[:, None, None, None] * eye)
 
 
 def _concatenate(parts: list[RowMoments]) -> RowMoments:

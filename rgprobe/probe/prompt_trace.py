@@ -12,6 +12,8 @@ from torch import Tensor
 
 from rgprobe.gaussian import Gaussian
 from rgprobe.probe.attention import AttentionCollector
+from rgprobe.probe.couplings import CouplingCollector
+from rgprobe.probe.estimators import estimator_of
 from rgprobe.probe.lens import reduce_lens
 from rgprobe.probe.model import Probe
 from rgprobe.probe.moments import RowMoments
@@ -20,7 +22,7 @@ from rgprobe.probe.states import StateCollector
 
 __all__ = ["COLLECTIONS", "PromptTrace", "trace_prompt"]
 
-COLLECTIONS = ("attention", "states", "beliefs")
+COLLECTIONS = ("attention", "states", "beliefs", "couplings")
 
 
 @dataclass(frozen=True)
@@ -35,7 +37,8 @@ class PromptTrace:
         lens: lens quantities (quantity, state, position).
         log_probabilities: lens beliefs in the reduced basis (state, position, class).
         classes: vocabulary ids of that basis (state, class).
-        gaussians: thermal beliefs, one Gaussian of batch shape (position, head) per block.
+        gaussians: Gaussian beliefs, one of batch shape (position, head) per block.
+        couplings: of gauge attention (quantity, block, head, token).
     """
 
     attention: np.ndarray | None
@@ -46,6 +49,7 @@ class PromptTrace:
     log_probabilities: np.ndarray | None
     classes: np.ndarray | None
     gaussians: tuple[Gaussian, ...] | None
+    couplings: np.ndarray | None
 
 
 def trace_prompt(
@@ -63,25 +67,30 @@ def trace_prompt(
 
     Args:
         recorded: indices of the tokens whose beliefs and states to keep.
-        belief: "lens" or "thermal".
-        sink: "exclude" or "include": for attention weights among recorded tokens and thermal beliefs.
+        belief: name of an estimator, see `rgprobe.probe.estimators`.
+        sink: "exclude" or "include": for attention weights among recorded tokens and what is made of them.
         basis: size of the reduced basis of lens beliefs.
         collect: among `COLLECTIONS`.
         answers: token ids to follow at the last token, the first one foremost; by default the next token, everywhere.
     """
-    thermal = belief == "thermal" and "beliefs" in collect
-    lens = belief == "lens" and "beliefs" in collect
-    attention = AttentionCollector(probe, recorded, sink=sink, thermal=thermal)
+    estimator, wanted = estimator_of(belief), "beliefs" in collect
+    attention = AttentionCollector(probe, recorded, sink=sink)
     states = StateCollector(probe, recorded, geometry="states" in collect)
+    couplings = CouplingCollector(probe)
+    beliefs = estimator.collector(probe, recorded, attention) if wanted and estimator.collector is not None else None
+    streams = {*collect, *(estimator.reads if wanted else ())}
     hooks = [
-        *(attention.hooks() if "attention" in collect or thermal else []),
-        *(states.hooks() if "states" in collect or lens else []),
+        *(beliefs.hooks() if beliefs is not None else []),
+        *(attention.hooks() if "attention" in streams else []),
+        *(states.hooks() if "states" in streams else []),
+        *(couplings.hooks() if "couplings" in collect else []),
     ]
     probe.stream(prompt.ids, hooks)
     reduction = None
-    if lens:
-        wanted = _answers(probe, prompt, recorded, answers)
-        reduction = reduce_lens(probe, torch.stack(states.recorded), wanted, basis=basis)
+    if wanted and not estimator.gaussian:
+        follow = _answers(probe, prompt, recorded, answers)
+        reduction = reduce_lens(probe, torch.stack(states.recorded), follow, basis=basis)
+    coupled = couplings.array(len(prompt)) if "couplings" in collect else None
     return PromptTrace(
         attention=_stack_moments(attention) if "attention" in collect else None,
         graph=torch.stack(attention.graph).double().cpu().numpy() if "attention" in collect else None,
@@ -90,12 +99,8 @@ def trace_prompt(
         lens=reduction.quantities.numpy() if reduction is not None else None,
         log_probabilities=reduction.log_probabilities.numpy() if reduction is not None else None,
         classes=reduction.classes.numpy() if reduction is not None else None,
-        gaussians=tuple(
-            Gaussian.from_covariance(t.mean.transpose(0, 1).double().cpu(), t.covariance.transpose(0, 1).double().cpu())
-            for t in attention.thermal
-        )
-        if thermal
-        else None,
+        gaussians=beliefs.gaussians() if beliefs is not None else None,
+        couplings=coupled.numpy() if coupled is not None else None,
     )
 
 

@@ -11,6 +11,7 @@ import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from rgprobe.cli import main
+from rgprobe.models import GaugeConfig, GaugeTransformer
 from rgprobe.models.shipped import shipped_path
 
 CONTEXT, VOCABULARY = 48, 2048
@@ -35,6 +36,19 @@ def built_checkpoint(tmp_path_factory):
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         LlamaForCausalLM(config).save_pretrained(directory)
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        shutil.copy(shipped_path("standard-small") / name, directory)
+    return directory
+
+
+@pytest.fixture(scope="session")
+def gauge_checkpoint(tmp_path_factory):
+    """A gauge model, to be read only."""
+    directory = tmp_path_factory.mktemp("built") / "tiny-gauge"
+    config = GaugeConfig(n_layers=2, n_heads=2, d_model=16, d_vocab=VOCABULARY, n_ctx=CONTEXT, d_mlp=24, d_code=4)
+    model = GaugeTransformer(config)
+    model.reset_parameters(0)
+    model.save_pretrained(directory)
     for name in ("tokenizer.json", "tokenizer_config.json"):
         shutil.copy(shipped_path("standard-small") / name, directory)
     return directory

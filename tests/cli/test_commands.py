@@ -123,6 +123,29 @@ def test_tree_outside_its_range(rgprobe, checkpoint, option, value, words):
     assert words in outcome.err
 
 
+def test_native_beliefs_of_a_gauge_checkpoint(rgprobe, run_tiny, gauge_checkpoint, tmp_path):
+    outcome = rgprobe("tree", gauge_checkpoint, "to be or not to be", "--belief", "native", "--layer", 1)
+    assert outcome.code == 0
+    assert "tiny-gauge, native beliefs, block 1 of 1: 6 of 7 tokens" in outcome.out
+    one = rgprobe("tree", gauge_checkpoint, "to be or not to be", "--belief", "native", "--head", 1)
+    assert "native beliefs of head 1, block 1 of 1" in one.out
+    assert run_tiny("--text", TEXT, "--belief", "native", source=gauge_checkpoint, nulls=1).code == 0
+    flow = open_flow(tmp_path / "out" / "tiny-gauge.nc")
+    assert flow.provenance["belief"] == "native"
+    assert flow.to_xarray()["condensation"].attrs["depth"] == "block"
+
+
+@pytest.mark.parametrize("command", ["run", "tree"])
+def test_native_beliefs_of_a_standard_checkpoint_are_refused(rgprobe, run_tiny, checkpoint, tmp_path, command):
+    if command == "run":
+        outcome = run_tiny("--text", TEXT, "--belief", "native")
+        assert not list(tmp_path.glob("out/*.nc"))
+    else:
+        outcome = rgprobe("tree", checkpoint, TEXT, "--belief", "native")
+    assert outcome.code == 2
+    assert "native beliefs exist in the gauge family only" in outcome.err
+
+
 def test_tree_of_one_token(rgprobe, checkpoint):
     outcome = rgprobe("tree", checkpoint, "a", "--bos", "never")
     assert outcome.code == 0

@@ -62,7 +62,7 @@ def test_logits_readout_and_causality_are_the_models_own(family):
 def test_attention_statistics_from_hooks_are_those_of_the_models_own_weights(family):
     model = FAMILIES[family]()
     probe = rg.load(model)
-    collector = AttentionCollector(probe, torch.arange(40), sink="include", thermal=False)
+    collector = AttentionCollector(probe, torch.arange(40), sink="include")
     probe.stream(IDS, collector.hooks())
     model.set_attn_implementation("eager")
     with torch.no_grad():
