@@ -17,7 +17,7 @@ from threadpoolctl import threadpool_limits
 
 from rgprobe.assembly import NullMeasurements, assemble_node
 from rgprobe.condensation import CondensationTree
-from rgprobe.diagnostics import Diagnostic, Measurement, select
+from rgprobe.diagnostics import Diagnostic, Measurement, applicable, select
 from rgprobe.errors import BadInput, OptionError
 from rgprobe.nulls import shuffle_tokens
 from rgprobe.probe.loading import load
@@ -90,7 +90,7 @@ class RGFlow:
         return tuple(self.tokens[prompt][index] for index in row[row >= 0])
 
     def tree(self, prompt: int, depth: int) -> CondensationTree:
-        """Condensation tree of one prompt at one depth (state, or block for thermal beliefs)."""
+        """Condensation tree of one prompt at one depth (state, or block for Gaussian beliefs)."""
         node = self._node("condensation")
         parents = node["parents"].values[prompt, depth]
         costs = node["merge_costs"].values[prompt, depth]
@@ -170,13 +170,13 @@ def run(
         **options: of `rgprobe.trace`: belief, positions, sink, bos, truncate, attention_mask, basis.
 
     Raises:
-        OptionError: an unknown option, or a negative number of nulls.
+        OptionError: an unknown option, a negative number of nulls, or nothing to measure on such beliefs of such a model.
         CheckpointError, PromptError: see `rgprobe.load` and `rgprobe.trace`.
     """
     _require_count("nulls", nulls)
     probe = load(model)
     belief = str(options.get("belief", "lens"))
-    chosen = tuple(d for d in select(diagnostics) if not d.beliefs or belief in d.beliefs)
+    chosen = applicable(select(diagnostics), belief=belief, family=probe.family)
     collect = sorted(set().union(*(d.requires for d in chosen)))
     _reject_unknown(options)
     encoding = {name: options[name] for name in ("bos", "truncate", "attention_mask") if name in options}

@@ -11,17 +11,23 @@ HEADER = """# Diagnostics
 Written from the registry by `python tests/test_diagnostics_page.py`; a test fails when this page and the code differ.
 
 Every diagnostic is a measurement on a trace. It is indexed by block (L), by state (L + 1: state 0 is the input end, state L
-the output end) or by transition between states (L); what is measured on thermal beliefs is indexed by block. Each quantity
-is reported as value, null, difference and interval, per null model; what is undefined is NaN. A quantity marked *identity*
-is true by construction: it is checked, and no null is needed to believe it.
+the output end) or by transition between states (L); what is measured on thermal or native beliefs is indexed by block. Each
+quantity is reported as value, null, difference and interval, per null model; what is undefined is NaN, and what is not
+defined for a model or its beliefs is not measured on it. A quantity marked *identity* is true by construction, or read off
+the weights: it is checked, and no null is needed to believe it.
 """
 
 
 def page() -> str:
     diagnostics = list(available().values())
-    table = ["| id | name | what it is | indexed by | beliefs | collects |", "|---|---|---|---|---|---|"]
-    table += [_row(d.catalogue, f"[`{d.name}`](#{d.name})", d.title, d.depth, ", ".join(d.beliefs) or "any",
-                   ", ".join(sorted(d.requires))) for d in diagnostics]  # fmt: skip
+    table = ["| id | name | what it is | indexed by | models | beliefs | collects |", "|---|---|---|---|---|---|---|"]
+    table += [
+        _row(
+            d.catalogue, f"[`{d.name}`](#{d.name})", d.title, d.depth, ", ".join(d.families) or "any",
+            ", ".join(d.beliefs) or "any", ", ".join(sorted(d.requires)),
+        )
+        for d in diagnostics
+    ]  # fmt: skip
     return "\n".join([HEADER, *table, "", *(line for d in diagnostics for line in _section(d))])
 
 

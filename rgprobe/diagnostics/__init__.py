@@ -9,7 +9,7 @@ from importlib import import_module
 from rgprobe.diagnostics.record import Diagnostic, Measurement, Quantity
 from rgprobe.errors import OptionError
 
-__all__ = ["Diagnostic", "Measurement", "Quantity", "available", "select"]
+__all__ = ["Diagnostic", "Measurement", "Quantity", "applicable", "available", "select"]
 
 
 def available() -> dict[str, Diagnostic]:
@@ -36,3 +36,18 @@ def select(names: str | Sequence[str]) -> tuple[Diagnostic, ...]:
                 remedy="correct the name",
             )  # fmt: skip
     return tuple(known[name] for name in dict.fromkeys(wanted))
+
+
+def applicable(chosen: Sequence[Diagnostic], *, belief: str, family: str) -> tuple[Diagnostic, ...]:
+    """Those that are defined for these beliefs of a model of this family.
+
+    Raises:
+        OptionError: none of them is.
+    """
+    kept = tuple(diagnostic for diagnostic in chosen if diagnostic.applies(belief=belief, family=family))
+    if not kept:
+        raise OptionError(
+            "diagnostics", expected=f"at least one that is defined for {belief} beliefs of a {family} model",
+            received=", ".join(diagnostic.name for diagnostic in chosen), remedy="name others, or choose other beliefs",
+        )  # fmt: skip
+    return kept

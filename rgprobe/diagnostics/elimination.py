@@ -72,6 +72,7 @@ DIAGNOSTIC = Diagnostic(
     measure=elimination,
     assumption="the model's own readout applies to every state (logit lens): it measures predictions, not states",
     reading="Elimination is a fall of KL to the output beyond that of random networks; a falling entropy alone shows nothing.",
-    undefined="bits gained at the input end; answers at the last token and in bidirectional models",
+    undefined="bits gained at the input end; answers at the last token and in bidirectional models; "
+    "class mass where no class of answers was given",
     beliefs=("lens",),
 )

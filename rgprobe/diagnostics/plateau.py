@@ -122,5 +122,6 @@ DIAGNOSTIC = Diagnostic(
     assumption="states are compared after normalisation, as the network's own norms do; kernels are empirical NNGP kernels",
     reading="A step that shrinks with depth is a plateau only if it shrinks more than in random networks of the same shape.",
     undefined="fewer than four recorded tokens (CKA), or two (kernels); "
-    "no random initialisation (distance to it); other beliefs than lens (KL)",
+    "no random initialisation (distance to it); other beliefs than lens (KL: those of "
+    "different blocks have no common basis)",
 )

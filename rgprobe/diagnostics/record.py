@@ -10,7 +10,7 @@ import xarray as xr
 
 from rgprobe.tracing import BeliefTrace
 
-__all__ = ["MINIMUM_KEYS", "Diagnostic", "Measurement", "Quantity", "rows_with_enough_keys"]
+__all__ = ["MINIMUM_KEYS", "Diagnostic", "Measurement", "Quantity", "nearest_key", "rows_with_enough_keys"]
 
 # a row with fewer keys has no distribution to speak of: it is refused, not averaged in
 MINIMUM_KEYS = 8
@@ -24,7 +24,8 @@ class Quantity:
         name: how it is indexed.
         units: "nats", "bits", "tokens", ...; "1" for a pure number.
         meaning: one line.
-        identity: true by construction (claim level "identity"); it is checked, never tested against a null.
+        identity: true by construction, or read off the weights (claim level "identity"); it is checked, never tested
+            against a null.
     """
 
     name: str
@@ -66,6 +67,7 @@ class Diagnostic:
         reading: one sentence on how to read them.
         undefined: when entries are NaN.
         beliefs: estimators that it can read; empty means any.
+        families: model families for which it is defined; empty means any.
         calibrate: completes a measurement once the measurements of the random-initialisation null are known.
     """
 
@@ -80,7 +82,30 @@ class Diagnostic:
     reading: str
     undefined: str
     beliefs: tuple[str, ...] = ()
+    families: tuple[str, ...] = ()
     calibrate: Callable[[Measurement, Sequence[Measurement]], Measurement] | None = None
+
+    def applies(self, *, belief: str, family: str) -> bool:
+        """Whether it is defined for these beliefs of a model of this family.
+
+        Example:
+            >>> from rgprobe.diagnostics import available
+            >>> d = available()
+            >>> d["elimination"].applies(belief="thermal", family="gauge"), d["temperature"].applies(belief="lens", family="x")
+            (False, True)
+        """
+        return (not self.beliefs or belief in self.beliefs) and (not self.families or family in self.families)
+
+
+def nearest_key(attention: xr.Dataset) -> xr.DataArray:
+    """Distance to the nearest key that a row of a causal model sees, (prompt, block): 0, or 1 where tokens skip themselves.
+
+    Token 1 tells: it sees token 0 and, unless it skips itself, token 1. Prompts of one token get 0.
+    """
+    keys = attention["keys"].max("sink").isel(head=0)
+    if keys.sizes["token"] < 2:
+        return xr.zeros_like(keys.isel(token=0), dtype=int)
+    return (keys.isel(token=1) < 2).astype(int)
 
 
 def rows_with_enough_keys(attention: xr.Dataset) -> xr.DataArray:

@@ -1,0 +1,64 @@
+"""Every diagnostic on every kind of gauge model: nothing fails, and what is not a number has its reason."""
+
+import numpy as np
+import pytest
+from gauge_models import tiny_gauge
+from tiny_models import random_prompts
+
+import rgprobe as rg
+from rgprobe.diagnostics import applicable, select
+
+IDS = random_prompts(2, 14)
+SWITCHES = [
+    {},
+    {"attention": "uniform"},
+    {"attention": "uniform", "frames": "none", "decode": "kl"},
+    {"include_self": True},
+    {"frames": "rotary"},
+    {"frames": "none"},
+    {"covariance": "isotropic"},
+    {"covariance": "full"},
+    {"update": "vfe"},
+    {"update": "vfe", "covariance": "isotropic"},
+    {"decode": "kl"},
+    {"values": "means"},
+]
+# (diagnostic, quantity), and for which models and beliefs it is not a number throughout
+NEVER = {("elimination", "class_mass")}  # no class of answers was given
+NOT_LENS = {("plateau", "kl")}
+FLAT = {
+    ("temperature", "theta"),
+    ("temperature", "beta_entropy"),
+    ("temperature", "tail_index"),
+    *(
+        ("gauge_temperature", name)
+        for name in ("tau", "isotropic_temperature", "effective_variance", "precision_spread")
+    ),
+}
+# a decay length may or may not be within what so short a row shows
+MAYBE = {("attention_distance", "span")}
+
+
+def missing(trace):
+    """What is not a number throughout, among all that is defined for these beliefs of a gauge model."""
+    found = set()
+    for diagnostic in applicable(select("all"), belief=trace.belief, family="gauge"):
+        measured = diagnostic.measure(trace)
+        if diagnostic.calibrate is not None:
+            measured = diagnostic.calibrate(measured, [measured])
+        for quantity in diagnostic.quantities:
+            value = measured.values[quantity.name].values
+            assert not np.isinf(value).any(), quantity
+            if np.isnan(value).all():
+                assert diagnostic.undefined
+                found.add((diagnostic.name, quantity.name))
+    return found - MAYBE
+
+
+@pytest.mark.parametrize("switches", SWITCHES, ids=lambda s: ",".join(f"{k}={v}" for k, v in s.items()) or "default")
+def test_every_diagnostic_runs_on_every_kind_of_gauge_model(switches):
+    probe = rg.load(tiny_gauge(**switches))
+    flat = FLAT if switches.get("attention") == "uniform" else set()
+    for belief in ("lens", "thermal") if flat else ("lens", "thermal", "native"):
+        trace = rg.trace(probe, IDS, belief=belief, positions=5)
+        assert missing(trace) == flat | (NEVER if belief == "lens" else NOT_LENS)
