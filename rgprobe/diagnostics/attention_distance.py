@@ -7,7 +7,7 @@ from functools import lru_cache
 import numpy as np
 import xarray as xr
 
-from rgprobe.diagnostics.record import Diagnostic, Measurement, Quantity, rows_with_enough_keys, token_mean
+from rgprobe.diagnostics.record import Diagnostic, Measurement, Quantity, nearest_key, rows_with_enough_keys, token_mean
 from rgprobe.tracing import BeliefTrace
 
 __all__ = ["DIAGNOSTIC", "attention_distance"]
@@ -19,7 +19,8 @@ EXPONENTS = np.linspace(0.0, 6.0, 241)
 def attention_distance(trace: BeliefTrace) -> Measurement:
     """E|i - j| and two one-parameter laws fitted by maximum likelihood, compared by AIC.
 
-    Each row is one draw from a law on the distances r = 0..n-1 that it can see, p(r) ~ exp(-rate r) or (1 + r)^-exponent.
+    Each row is one draw from a law on the distances r that it can see, p(r) ~ exp(-rate r) or (1 + r)^-exponent: 0..n-1, or
+    1..n in a model whose tokens do not see themselves.
     Both are exponential families, so the row's E_alpha[r] and E_alpha[ln(1 + r)] are sufficient: no pattern is kept.
     `power_evidence` is (AIC_exponential - AIC_power) per row, nats.
 
@@ -37,7 +38,8 @@ def attention_distance(trace: BeliefTrace) -> Measurement:
         distance.transpose("sink", "prompt", "block", *core),
         log_distance.transpose("sink", "prompt", "block", *core),
         keys,
-        input_core_dims=[core, core, ["token"]],
+        nearest_key(attention),
+        input_core_dims=[core, core, ["token"], []],
         output_core_dims=[core, core, core],
         vectorize=True,
     )
@@ -47,39 +49,44 @@ def attention_distance(trace: BeliefTrace) -> Measurement:
     return Measurement(xr.Dataset(values))
 
 
-def _fit(distance: np.ndarray, log_distance: np.ndarray, keys: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _fit(
+    distance: np.ndarray, log_distance: np.ndarray, keys: np.ndarray, nearest: np.integer
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     sizes = keys[np.isfinite(keys)].astype(int)
     if sizes.size == 0:
-        return _refuse(distance, log_distance, keys)
+        return _refuse(distance, log_distance, keys, nearest)
     counts = np.bincount(sizes)[1:]
-    rate, log_like_exponential = _maximum_likelihood("exponential", counts, distance)
-    exponent, log_like_power = _maximum_likelihood("power", counts, log_distance)
+    rate, log_like_exponential = _maximum_likelihood("exponential", counts, int(nearest), distance)
+    exponent, log_like_power = _maximum_likelihood("power", counts, int(nearest), log_distance)
     return rate, exponent, 2 * (log_like_power - log_like_exponential)
 
 
-def _maximum_likelihood(law: str, counts: np.ndarray, observed: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _maximum_likelihood(
+    law: str, counts: np.ndarray, nearest: int, observed: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
     """Parameter whose expected sufficient statistic, averaged over rows of all sizes, is the observed one.
 
     Args:
         law: "exponential" or "power".
-        counts: number of rows that see r + 1 keys.
+        counts: number of rows that see 1, 2, ... keys.
+        nearest: distance of the nearest key.
         observed: mean sufficient statistic.
 
     Returns:
         the parameter, and the mean log-likelihood per row there. Growth instead of decay gives the boundary, 0.
     """
-    grid, expected, log_partition = _curves(law, counts.astype(np.int64).tobytes())
+    grid, expected, log_partition = _curves(law, counts.astype(np.int64).tobytes(), nearest)
     parameter = np.interp(observed, expected[::-1], grid[::-1])
     parameter = np.where(np.isfinite(observed), parameter, np.nan)
     return parameter, -parameter * observed - np.interp(parameter, grid, log_partition)
 
 
 @lru_cache(maxsize=64)
-def _curves(law: str, counts: bytes) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _curves(law: str, counts: bytes, nearest: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Parameters, and the expected statistic and log-partition function of a law at each, averaged over rows."""
     rows = np.frombuffer(counts, dtype=np.int64)
     share = rows / rows.sum()
-    r = np.arange(len(rows), dtype=float)
+    r = nearest + np.arange(len(rows), dtype=float)
     grid, statistic = (DECAY_RATES, r) if law == "exponential" else (EXPONENTS, np.log1p(r))
     weights = np.exp(-np.outer(grid, statistic))
     partition = np.cumsum(weights, 1)
@@ -87,7 +94,7 @@ def _curves(law: str, counts: bytes) -> tuple[np.ndarray, np.ndarray, np.ndarray
 
 
 def _refuse(
-    distance: np.ndarray, log_distance: np.ndarray, keys: np.ndarray
+    distance: np.ndarray, log_distance: np.ndarray, keys: np.ndarray, nearest: np.integer
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     nothing = np.full_like(distance, np.nan)
     return nothing, nothing.copy(), nothing.copy()

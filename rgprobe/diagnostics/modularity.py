@@ -11,7 +11,7 @@ import numpy as np
 import xarray as xr
 from jaxtyping import Bool, Float64, Int
 
-from rgprobe.diagnostics.record import Diagnostic, Measurement, Quantity
+from rgprobe.diagnostics.record import Diagnostic, Measurement, Quantity, nearest_key
 from rgprobe.tracing import BeliefTrace
 
 __all__ = ["DIAGNOSTIC", "expected_weights", "modularity", "spectral_communities"]
@@ -34,11 +34,20 @@ def modularity(trace: BeliefTrace) -> Measurement:
 
 
 def _allowed(trace: BeliefTrace, prompt: int) -> Bool[np.ndarray, "blocks n n"]:
-    """Which recorded tokens each recorded token may attend to, block by block: sliding windows see the last keys only."""
+    """Which recorded tokens each recorded token may attend to, block by block.
+
+    Sliding windows see the last keys only, and tokens of some models do not see themselves.
+    """
     recorded = trace.recorded(prompt)
+    # the first token sees itself, because there is nothing else
+    nearest = nearest_key(trace.attention).values[prompt][:, None, None] * (recorded > 0)[:, None]
     keys = trace.attention["keys"].isel(sink=0, head=0, prompt=prompt).values[:, recorded]
     back = recorded[:, None] - recorded
-    return (back >= 0) & (back < keys[..., None]) if trace.causal else np.ones((len(keys), *back.shape), dtype=bool)
+    return (
+        (back >= nearest) & (back < nearest + keys[..., None])
+        if trace.causal
+        else np.ones((len(keys), *back.shape), dtype=bool)
+    )
 
 
 def expected_weights(

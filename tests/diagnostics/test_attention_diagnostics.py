@@ -205,6 +205,26 @@ def test_blocks_with_and_without_a_sliding_window_are_fitted_each_on_its_own_row
     np.testing.assert_allclose(beta[0, :, 0], 1, rtol=0.06)
 
 
+def others_only(scores):
+    """No token sees itself, but for the first, which sees nothing else."""
+    own = torch.eye(scores.shape[-1], dtype=torch.bool)
+    own[0, 0] = False
+    return scores.masked_fill(own, torch.finfo(scores.dtype).min)
+
+
+@pytest.mark.parametrize("sink", ["included", "excluded"])
+def test_tokens_that_do_not_see_themselves_have_laws_that_begin_at_the_token_before(sink):
+    planted_laws = [planted(lambda r: 0 * r), planted(lambda r: -r / 8.0), planted(lambda r: -1.5 * torch.log1p(r))]
+    trace = fake_trace(scores=[others_only(torch.cat(planted_laws))])
+    found = attention_distance(trace).values.sel(sink=sink).isel(prompt=0, head=0)
+    rows = np.arange(8 if sink == "included" else 9, 256)
+    last_key = rows if sink == "included" else rows - 1
+    assert float(found["distance"][0]) == pytest.approx(np.mean((1 + last_key) / 2), rel=1e-12)
+    np.testing.assert_allclose(found["decay_rate"][:2], [0, 1 / 8], atol=1e-3)
+    np.testing.assert_allclose(found["exponent"][[0, 2]], [0, 1.5], atol=5e-3)
+    assert float(found["power_evidence"][1]) < 0 < float(found["power_evidence"][2])
+
+
 def test_bidirectional_rows_have_a_distance_and_no_law():
     scores = torch.zeros(1, 1, 16, 16, dtype=torch.float64)
     found = attention_distance(fake_trace(scores=[scores], is_causal=False)).values.sel(sink="included")

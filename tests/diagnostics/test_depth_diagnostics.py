@@ -204,6 +204,15 @@ def test_thermal_divergences_add_over_heads():
     assert tree.values["information"].notnull().all()
 
 
+def test_a_tree_of_one_head_condenses_the_beliefs_of_that_head():
+    trace = rg.trace(tiny_models.llama(), IDS[:1], positions=5, belief="thermal")
+    np.testing.assert_array_equal(tree_of(trace, 0, 1, head=2).parents, condense(trace.beliefs(0, 1)[:, 2]).parents)
+    with pytest.raises(OptionError, match="head: expected 0 to 3, received 4"):
+        tree_of(trace, 0, 1, head=4)
+    with pytest.raises(OptionError, match="which have no heads"):
+        tree_of(fake_trace(log_probabilities=[grouped_beliefs()[0][None]], tokens=24), 0, 0, head=0)
+
+
 def test_uniform_causal_attention_has_no_communities_where_the_textbook_null_sees_some():
     n = 96
     uniform = np.tri(n) / np.arange(1, n + 1)[:, None]
@@ -240,6 +249,21 @@ def test_a_sliding_window_alone_is_no_community():
     graph = xr.DataArray(uniform[None, None], dims=("prompt", "block", "position", "source"))
     object.__setattr__(trace, "graph", graph)
     object.__setattr__(trace, "attention", trace.attention.sel(sink=["included", "excluded"]))
+    assert float(modularity(trace).values["modularity"][0, 0]) == pytest.approx(0, abs=1e-9)
+
+
+@pytest.mark.parametrize("first", ["included", "excluded"])
+def test_tokens_that_do_not_see_themselves_alone_are_no_community(first):
+    n = 40
+    seen = np.tri(n, k=-1)
+    seen[0, 0] = 1
+    trace = fake_trace(scores=[torch.zeros(1, 2, n, n).masked_fill(torch.from_numpy(seen) == 0, -torch.inf)])
+    if first == "excluded":
+        seen[:, 0] = 0
+    graph = seen / seen.sum(1, keepdims=True).clip(1)
+    object.__setattr__(trace, "graph", xr.DataArray(graph[None, None], dims=("prompt", "block", "position", "source")))
+    order = [first, "excluded" if first == "included" else "included"]
+    object.__setattr__(trace, "attention", trace.attention.sel(sink=order))
     assert float(modularity(trace).values["modularity"][0, 0]) == pytest.approx(0, abs=1e-9)
 
 
