@@ -1,0 +1,101 @@
+"""CPU times of functions that take turns."""
+
+from __future__ import annotations
+
+import gc
+import math
+import statistics
+import time
+from collections.abc import Callable, Hashable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import TypeVar
+
+import torch
+
+from rgprobe.models.bench.result import Timing
+
+__all__ = ["single_thread", "take_turns"]
+
+Name = TypeVar("Name", bound=Hashable)
+
+# A call shorter than this is repeated until a sample takes as long: clocks and caches have their own grain.
+SAMPLE = 0.01
+MOST_REPEATS = 20
+# A first call longer than this counts: by then nothing is being warmed up any more.
+WARM = 1.0
+
+
+def take_turns(
+    calls: Mapping[Name, Callable[[], object]],
+    *,
+    rounds: int,
+    budget: float,
+    on_call: Callable[[Name], None] = lambda name: None,
+) -> dict[Name, Timing]:
+    """Time every function once per round, in turn, so that a machine that slows down slows all of them.
+
+    Time is that of the process, all its threads, without waiting: on a busy machine it inflates, but far less than wall
+    time does. The first call of each is a warm-up, unless it takes longer than a second. No garbage is collected
+    during a round.
+
+    Args:
+        calls: functions by name.
+        rounds: timed calls of each at most.
+        budget: CPU seconds for each; at least one call is timed.
+        on_call: told the name before each first call.
+
+    Example:
+        >>> times = take_turns({"sum": lambda: sum(range(1000))}, rounds=3, budget=1.0)
+        >>> times["sum"].calls, times["sum"].low <= times["sum"].median <= times["sum"].high
+        (3, True)
+    """
+    samples: dict[Name, list[float]] = {}
+    repeats: dict[Name, int] = {}
+    spent: dict[Name, float] = {}
+    for name, call in calls.items():
+        on_call(name)
+        with _no_collection():
+            first = _seconds(call, 1)
+        samples[name] = [first] if first > WARM else []
+        repeats[name] = min(MOST_REPEATS, math.ceil(SAMPLE / max(first, 1e-9)))
+        spent[name] = first
+    for _ in range(rounds):
+        with _no_collection():
+            for name, call in calls.items():
+                typical = spent[name] if not samples[name] else samples[name][-1] * repeats[name]
+                if samples[name] and (spent[name] + typical > budget or len(samples[name]) >= rounds):
+                    continue
+                took = _seconds(call, repeats[name])
+                samples[name].append(took / repeats[name])
+                spent[name] += took
+    return {name: Timing(statistics.median(x), min(x), max(x), len(x)) for name, x in samples.items()}
+
+
+def _seconds(call: Callable[[], object], repeats: int) -> float:
+    start = time.process_time()
+    for _ in range(repeats):
+        call()
+    return time.process_time() - start
+
+
+@contextmanager
+def _no_collection() -> Iterator[None]:
+    """No garbage collection inside: a collection would be charged to whichever call it falls into."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
+@contextmanager
+def single_thread() -> Iterator[None]:
+    """One torch thread inside, as many as before outside."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

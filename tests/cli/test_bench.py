@@ -1,0 +1,63 @@
+"""`rgprobe bench`: what it writes, prints and refuses."""
+
+import json
+
+import pytest
+from ladder_cases import made_up_result
+
+from rgprobe.models.bench.options import LadderOptions
+
+FILES = [f"attention-ladder.{suffix}" for suffix in ("json", "pdf", "png", "svg")]
+
+
+@pytest.fixture
+def asked(monkeypatch):
+    """The options of each measurement asked for; nothing is measured."""
+    seen = []
+
+    def measure(options, *, on_progress):
+        seen.append(options)
+        on_progress(1, 2, "loop")
+        return made_up_result()
+
+    monkeypatch.setattr("rgprobe.models.bench.ladder.measure_ladder", measure)
+    return seen
+
+
+def test_json_figure_and_tables(rgprobe, asked, tmp_path):
+    outcome = rgprobe("bench", "attention", "--out", tmp_path / "out")
+    assert outcome.code == 0
+    assert asked == [LadderOptions()]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == FILES
+    assert json.loads((tmp_path / "out" / FILES[0]).read_text("utf-8"))["schema"] == "rgprobe.attention-ladder"
+    assert "CPU time over that of the exact form" in outcome.out
+    assert f"Wrote {tmp_path / 'out' / FILES[0]}" in outcome.out
+
+
+def test_quick_and_seed_reach_the_measurement(rgprobe, asked, tmp_path):
+    assert rgprobe("bench", "attention", "--quick", "--seed", 3, "--quiet", "--out", tmp_path / "out").code == 0
+    assert asked == [LadderOptions.quick(seed=3)]
+
+
+def test_an_unknown_target_gets_the_list(rgprobe, asked, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    outcome = rgprobe("bench", "teapot")
+    assert outcome.code == 2
+    assert "TARGET: expected one of attention, received 'teapot'" in outcome.err
+    assert (asked, list(tmp_path.iterdir())) == ([], [])
+
+
+def test_a_directory_that_cannot_be_made_is_refused_before_measuring(rgprobe, asked, tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    outcome = rgprobe("bench", "attention", "--out", tmp_path / "file" / "out")
+    assert outcome.code == 3
+    assert asked == []
+
+
+def test_a_failure_leaves_nothing_behind(rgprobe, tmp_path, monkeypatch):
+    def fail(options, *, on_progress):
+        raise MemoryError
+
+    monkeypatch.setattr("rgprobe.models.bench.ladder.measure_ladder", fail)
+    assert rgprobe("bench", "attention", "--out", tmp_path / "out").code == 3
+    assert list(tmp_path.iterdir()) == []
