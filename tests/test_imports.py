@@ -32,6 +32,7 @@ def loaded_by(code: str) -> set[str]:
         ("from rgprobe.cli import main; main(['--help'])", MODELS | ARRAYS | DRAWING),
         ("from rgprobe.cli import main; main(['run', '--help'])", MODELS | ARRAYS | DRAWING),
         ("from rgprobe.cli import main; main(['train', '--help'])", MODELS | ARRAYS | DRAWING),
+        ("from rgprobe.cli import main; main(['bench', '--help'])", MODELS | ARRAYS | DRAWING),
     ],
 )
 def test_heavy_libraries_are_not_imported(code, absent):

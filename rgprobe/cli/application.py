@@ -14,6 +14,8 @@ from typing import Annotated, Any
 
 import typer
 
+from rgprobe.cli.bench_command import bench_command
+from rgprobe.cli.compare_command import compare_command
 from rgprobe.cli.failures import EXIT_INTERRUPTED, exit_code, failure_line
 from rgprobe.cli.info_command import info_command
 from rgprobe.cli.report_command import report_command
@@ -32,9 +34,11 @@ def _application() -> typer.Typer:
     for name, command in (
         ("run", run_command),
         ("tree", tree_command),
+        ("compare", compare_command),
         ("report", report_command),
         ("info", info_command),
         ("train", train_command),
+        ("bench", bench_command),
     ):
         app.command(name)(command)
     return app
@@ -54,7 +58,7 @@ def _describe(
 ) -> None:
     """Measure renormalization-group flow in transformers, against null models.
 
-    `rgprobe run` with nothing else analyses the shipped checkpoint and writes rgprobe-out/report.html.
+    `rgprobe run` with nothing else analyses and compares what is shipped, and writes rgprobe-out/report.html.
     """
 
 
