@@ -95,13 +95,16 @@ def _group(rng, diagnostic, dim, headed, sinked, units, prompts, blocks, heads, 
         null = draw(null_dims, 0.5)
         coords["null_model"] = list(NULLS)
         variables |= {"null": null, "null_low": (null[0], null[1] - 0.2), "null_high": (null[0], null[1] + 0.2)}
+        prompt_dims = [null_dims[1], ("prompt", prompts), null_dims[0], *null_dims[2:]]
+        variables["null_per_prompt"] = draw(prompt_dims, 0.5)
+        variables["random_init_by_seed"] = draw([("seed", nulls), *dims], 0.5)
         words = ["descriptive", "beats null", "within null"]
         variables["verdict_by_null"] = (null[0], np.resize(words, null[1].shape))
         variables["trend_verdict_by_null"] = (tuple(n for n, _ in slim), np.resize(words, [size for _, size in slim]))
         for part in ("null", "difference", "low", "high", "p_value"):
             variables[f"trend_{part}"] = draw(slim)
     attrs = {"title": f"Title of {diagnostic}", "catalogue": "D0", "assumption": "made up", "reading": "Read it so.",
-             "undefined": "never"}  # fmt: skip
+             "undefined": "never", "depth": dim}  # fmt: skip
     return xr.Dataset(variables, coords=coords, attrs=attrs)
 
 

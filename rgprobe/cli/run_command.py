@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from rgprobe.cli.compare_command import RESULT as COMPARISON
 from rgprobe.cli.options import (
     AllowPickle,
     Belief,
@@ -30,9 +31,11 @@ from rgprobe.cli.output_directory import Staging, staged_output
 from rgprobe.cli.progress import Report, progress_bar
 from rgprobe.cli.prompt_file import read_prompts
 from rgprobe.data import load_prompts
+from rgprobe.errors import BadInput
 from rgprobe.models.shipped import shipped_names
 
 if TYPE_CHECKING:
+    from rgprobe.comparison import FlowComparison
     from rgprobe.flow import RGFlow
 
 __all__ = ["run_command"]
@@ -105,8 +108,9 @@ def run_command(
 ) -> None:
     """Measure the flow of token beliefs through a model, against null models, and write a report.
 
-    Writes OUT/NAME.nc (the numbers), OUT/NAME.trees.json (condensation trees) and OUT/report.html. Files of an earlier run
-    stay as they are until the new ones are complete.
+    Writes OUT/NAME.nc (the numbers), OUT/NAME.trees.json (condensation trees) and OUT/report.html; without SOURCE, where
+    the shipped checkpoints are compared, OUT/comparison.nc too. Files of an earlier run stay as they are until the new ones
+    are complete.
     """
     given = (*(read_prompts(prompts) if prompts is not None else ()), *(text or ()))
     request = _Request(
@@ -128,21 +132,22 @@ def run_command(
     with staged_output(out) as staging:
         with progress_bar(quiet=quiet) as report:
             flows = _analyse(sources, request, staging, report)
+            report(0, 0, "writing the report")
+            comparison = _write_report(flows, staging)
         staging.publish()
-    _print_summary(flows, out, as_json=json_summary)
+    _print_summary(flows, comparison, out, as_json=json_summary)
 
 
 def _analyse(sources: list[str], request: _Request, staging: Staging, report: Report) -> dict[str, RGFlow]:
-    """Results by file name; their files and the report lie in the staging directory afterwards."""
+    """Results by file name; their files lie in the staging directory afterwards."""
     report(0, 0, "starting")
     from rgprobe.cli.tree_file import trees_json
     from rgprobe.diagnostics import select
     from rgprobe.flow import run
     from rgprobe.probe.loading import load
-    from rgprobe.report import write_report
 
     select(request.running["diagnostics"])  # an unknown name is refused before a model is loaded
-    target = staging.path(REPORT)
+    staging.path(REPORT)  # what stands in its place is found before anything is computed
     flows: dict[str, RGFlow] = {}
     for source in sources:
         report(0, 0, f"loading {source}")
@@ -156,9 +161,26 @@ def _analyse(sources: list[str], request: _Request, staging: Staging, report: Re
         flow.save(result)
         trees.write_text(trees_json(flow), encoding="ascii")
         flows[name] = flow
-    report(0, 0, "writing the report")
-    write_report(list(flows.values()), target)
     return flows
+
+
+def _write_report(flows: dict[str, RGFlow], staging: Staging) -> FlowComparison | None:
+    """The report; two results are compared, and their comparison is a file of its own."""
+    from rgprobe.comparison import compare
+    from rgprobe.plots.arrays import named_flows
+    from rgprobe.report import write_report
+
+    named = named_flows(list(flows.values()))
+    comparison = None
+    if len(named) == 2:
+        try:
+            comparison = compare(named)
+        except BadInput:
+            pass  # the report tells why the two cannot be compared
+        else:
+            comparison.save(staging.path(COMPARISON))
+    write_report(named, staging.path(REPORT), comparison=comparison)
+    return comparison
 
 
 def _file_name(name: str) -> str:
@@ -172,9 +194,10 @@ def _file_name(name: str) -> str:
     return safe[:120] or "model"
 
 
-def _print_summary(flows: dict[str, RGFlow], out: Path, *, as_json: bool) -> None:
+def _print_summary(flows: dict[str, RGFlow], comparison: FlowComparison | None, out: Path, *, as_json: bool) -> None:
     from rgprobe.cli.run_summary import summary_json, summary_text
 
     files = {name: (out / f"{name}.nc", out / f"{name}.trees.json") for name in flows}
     write = summary_json if as_json else summary_text
-    typer.echo(write(flows, files, out / REPORT))
+    compared = None if comparison is None else (comparison, out / COMPARISON)
+    typer.echo(write(flows, files, out / REPORT, compared))

@@ -11,7 +11,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from rgprobe.cli.compare_summary import outcome_text
 from rgprobe.cli.failures import printable
+from rgprobe.comparison import FlowComparison
 from rgprobe.flow import RGFlow
 from rgprobe.nulls import MINIMUM_PROMPTS, MINIMUM_SEEDS
 
@@ -19,9 +21,10 @@ __all__ = ["counted", "summary_json", "summary_text"]
 
 STRONGEST = 6
 Files = Mapping[str, tuple[Path, Path]]
+Compared = tuple[FlowComparison, Path] | None
 
 
-def summary_json(flows: Mapping[str, RGFlow], files: Files, report: Path) -> str:
+def summary_json(flows: Mapping[str, RGFlow], files: Files, report: Path, compared: Compared = None) -> str:
     """The summary as ASCII JSON; what is undefined is null, and "undefined_when" says why, by diagnostic."""
     results = [
         {
@@ -39,13 +42,17 @@ def summary_json(flows: Mapping[str, RGFlow], files: Files, report: Path) -> str
         }
         for name, flow in flows.items()
     ]
-    return json.dumps({"results": results, "report": str(report)}, allow_nan=False, indent=1)
+    record = {"results": results, "report": str(report), "comparison": str(compared[1]) if compared else None}
+    return json.dumps(record, allow_nan=False, indent=1)
 
 
-def summary_text(flows: Mapping[str, RGFlow], files: Files, report: Path) -> str:
-    """The summary in plain words, one paragraph per checkpoint."""
+def summary_text(flows: Mapping[str, RGFlow], files: Files, report: Path, compared: Compared = None) -> str:
+    """The summary in plain words, one paragraph per checkpoint, and one for their comparison."""
     blocks = ["\n".join(_paragraph(name, flow)) for name, flow in flows.items()]
     written = [path for name in flows for path in files[name]]
+    if compared:
+        blocks.append(outcome_text(compared[0]))
+        written.append(compared[1])
     places = [*(f"  {printable(str(path))}" for path in written), f"  {printable(str(report))}: open it in a browser"]
     return "\n\n".join([*blocks, "\n".join(["Wrote", *places])])
 

@@ -47,7 +47,8 @@ class Aligned:
 def aligned(node: xr.Dataset, quantities: Sequence[str], sinks: Sequence[str] | None) -> Aligned:
     """Arrays of a diagnostic's node of a result, quantities and sink policies in the order asked for, heads kept."""
     at = {"quantity": list(quantities), **({"sink": list(sinks)} if sinks is not None else {})}
-    chosen = node.sel(at)
+    order = ("prompt", "seed", "quantity", "sink")
+    chosen = node.sel(at).transpose(*order, ..., missing_dims="ignore")
     names = [str(name) for name in node["null_model"].values] if "null_per_prompt" in node else []
     return Aligned(
         chosen["per_prompt"],

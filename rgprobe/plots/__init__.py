@@ -5,6 +5,7 @@ Nothing is computed here that a result file does not hold: what a figure shows c
 
 from __future__ import annotations
 
+from rgprobe.plots.comparison_panels import side_by_side
 from rgprobe.plots.consensus_matrix import consensus
 from rgprobe.plots.dendrogram import tree
 from rgprobe.plots.depth import flow_over_depth
@@ -12,4 +13,4 @@ from rgprobe.plots.elimination_curves import elimination
 from rgprobe.plots.heads import head_map
 from rgprobe.plots.style import template
 
-__all__ = ["consensus", "elimination", "flow_over_depth", "head_map", "template", "tree"]
+__all__ = ["consensus", "elimination", "flow_over_depth", "head_map", "side_by_side", "template", "tree"]

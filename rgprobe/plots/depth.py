@@ -22,7 +22,7 @@ from rgprobe.plots.scales import fit_values
 from rgprobe.plots.style import DASHES, MEASURED, NULL_COLOURS, SOURCES, depth_axis, new_figure, shade
 from rgprobe.plots.tokens import figure_text
 
-__all__ = ["flow_over_depth"]
+__all__ = ["band", "flow_over_depth", "line"]
 
 
 def flow_over_depth(flows: Flows, diagnostic: str, quantity: str) -> go.Figure:
@@ -75,19 +75,19 @@ def _traces(arrays: xr.Dataset, x: np.ndarray, *, name: str, colour: str, alone:
         here = chosen.sel(null_model=null)
         label = quantity_label(null) if alone else f"{name}: {quantity_label(null)}"
         tint = NULL_COLOURS[index % len(NULL_COLOURS)] if alone else colour
-        yield from _band(x, _over_heads(here["null_low"]), _over_heads(here["null_high"]), shade(tint, 0.2), label)
-        line = {"color": tint, "width": 1.5, "dash": DASHES[index % len(DASHES)]}
-        yield _line(x, _over_heads(here["null"]), label, line, f"{label}: %{{y:.4g}} {units}")
-    yield from _band(x, _over_heads(chosen["value_low"]), _over_heads(chosen["value_high"]), shade(colour, 0.25), name)
+        yield from band(x, _over_heads(here["null_low"]), _over_heads(here["null_high"]), shade(tint, 0.2), label)
+        style = {"color": tint, "width": 1.5, "dash": DASHES[index % len(DASHES)]}
+        yield line(x, _over_heads(here["null"]), label, style, f"{label}: %{{y:.4g}} {units}")
+    yield from band(x, _over_heads(chosen["value_low"]), _over_heads(chosen["value_high"]), shade(colour, 0.25), name)
     if "head" in chosen["value"].dims:
         yield _heads(chosen["value"], x, name, colour)
     for other in [label for label in items(arrays, "sink") if label != sink]:
-        line = {"color": colour, "width": 1.2, "dash": "dot"}
+        style = {"color": colour, "width": 1.2, "dash": "dot"}
         label = f"{name}, sink {other}"
         y = _over_heads(arrays["value"].sel(sink=other))
         if not np.array_equal(y, _over_heads(chosen["value"]), equal_nan=True):
-            yield _line(x, y, label, line, f"sink {other}: %{{y:.4g}} {units}")
-    mean = _line(x, _over_heads(chosen["value"]), name, {"color": colour, "width": 2.5}, f"{name}: %{{y:.4g}} {units}")
+            yield line(x, y, label, style, f"sink {other}: %{{y:.4g}} {units}")
+    mean = line(x, _over_heads(chosen["value"]), name, {"color": colour, "width": 2.5}, f"{name}: %{{y:.4g}} {units}")
     if "head" not in chosen["value"].dims:
         mean.update(customdata=chosen["verdict"].values.astype(str).tolist(), mode="lines+markers")
         mean.update(marker={"size": 6}, hovertemplate=f"{name}: %{{y:.4g}} {units}<br>%{{customdata}}<extra></extra>")
@@ -98,14 +98,15 @@ def _over_heads(values: xr.DataArray) -> np.ndarray:
     return (values.mean("head") if "head" in values.dims else values).values.astype(float)
 
 
-def _line(x: np.ndarray, y: np.ndarray, name: str, line: dict[str, object], hover: str) -> go.Scatter:
+def line(x: np.ndarray, y: np.ndarray, name: str, style: dict[str, object], hover: str) -> go.Scatter:
+    """A line whose hover text is a plotly template."""
     return go.Scatter(
-        x=x, y=y, name=name, legendgroup=name, mode="lines", line=line, hovertemplate=hover + "<extra></extra>"
+        x=x, y=y, name=name, legendgroup=name, mode="lines", line=style, hovertemplate=hover + "<extra></extra>"
     )
 
 
-def _band(x: np.ndarray, low: np.ndarray, high: np.ndarray, fill: str, name: str) -> Iterator[go.Scatter]:
-    """Nothing where the interval is undefined, as with one prompt or one null seed."""
+def band(x: np.ndarray, low: np.ndarray, high: np.ndarray, fill: str, name: str) -> Iterator[go.Scatter]:
+    """An interval as an area without a line; nothing where it is undefined, as with one prompt or one null seed."""
     defined = np.isfinite(low) & np.isfinite(high)
     if not defined.any():
         return

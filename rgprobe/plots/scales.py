@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import plotly.graph_objects as go
 
-__all__ = ["fit_values", "is_wide", "log_ticks"]
+__all__ = ["fit_values", "fitted_axis", "is_wide", "log_ticks"]
 
 WIDE = 30.0  # ratio of largest to smallest from which an axis of positive values is logarithmic
 SMALLEST = 1e-8  # of the largest value: a probability of 1e-50 runs off the frame rather than flatten the rest
@@ -39,34 +41,39 @@ def log_ticks(low: float, high: float) -> tuple[list[float], list[str]]:
 
 
 def fit_values(figure: go.Figure) -> None:
-    """Set the value axis of a figure whose bands are traces without a line.
+    """Set the value axis of a figure as `fitted_axis` says."""
+    title = figure.layout.yaxis.title.text
+    figure.update_yaxes(**fitted_axis(figure.data, title=title))
+
+
+def fitted_axis(traces: Sequence[go.Scatter], *, title: str, logarithmic: bool = True) -> dict[str, object]:
+    """Layout of the value axis of some traces, of which those without a line are bands; bands may be cut.
 
     Lines and dots decide the range. A band, which two null seeds can make enormous, stretches it only a little and is cut
-    at the frame; on a logarithmic axis its part below zero is cut, too.
+    at the frame; on a logarithmic axis, which positive values over decades get unless told otherwise, its part below zero
+    is cut, too.
     """
-    bands = [trace for trace in figure.data if trace.line.width == 0]
-    lines = _values([trace for trace in figure.data if trace.line.width != 0])
+    bands = [trace for trace in traces if trace.line.width == 0]
+    lines = _values([trace for trace in traces if trace.line.width != 0])
     if len(lines) == 0:
-        return
+        return {"title": {"text": title}}
     low, high = lines.min(), lines.max()
-    if is_wide(lines):
+    if logarithmic and is_wide(lines):
         low = max(low, high * SMALLEST)
         for band in bands:
             band.y = np.maximum(band.y, low / 10)
-        title = figure.layout.yaxis.title.text.replace(")", ", log)")
         ticks, text = log_ticks(low / 1.3, high * 1.3)
-        values = [10**tick for tick in ticks]
-        figure.update_yaxes(type="log", range=[np.log10(low / 1.3), np.log10(high * 1.3)], title=title,
-                            tickvals=values, ticktext=text)  # fmt: skip
-        return
+        return {"type": "log", "range": [np.log10(low / 1.3), np.log10(high * 1.3)], "ticktext": text,
+                "title": {"text": title.replace(")", ", log)")}, "tickvals": [10**tick for tick in ticks]}  # fmt: skip
     reach = np.concatenate([lines, _values(bands)])
     span = max(high - low, 1e-12 * max(abs(high), 1.0))
     bottom, top = max(reach.min(), low - OVERSHOOT * span), min(reach.max(), high + OVERSHOOT * span)
-    if bottom > reach.min() or top < reach.max():
-        pad = 0.05 * (top - bottom)
-        figure.update_yaxes(range=[bottom - pad, top + pad])
+    if bottom <= reach.min() and top >= reach.max():
+        return {"title": {"text": title}}
+    pad = 0.05 * (top - bottom)
+    return {"title": {"text": title}, "range": [bottom - pad, top + pad]}
 
 
-def _values(traces: list[go.Scatter]) -> np.ndarray:
+def _values(traces: Sequence[go.Scatter]) -> np.ndarray:
     joined = np.concatenate([np.empty(0), *(np.asarray(trace.y, dtype=float) for trace in traces)])
     return joined[np.isfinite(joined)]

@@ -5,28 +5,40 @@ from __future__ import annotations
 import html
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from importlib.resources import files
 
 from plotly.offline import get_plotlyjs
 
+from rgprobe.comparison import FlowComparison
 from rgprobe.flow import RGFlow
 from rgprobe.plots.style import template
+from rgprobe.report.comparison_section import comparison_section, not_compared_section
 from rgprobe.report.embedding import content_security_policy, escaped, script_json
 from rgprobe.report.payload import prompt_views
 from rgprobe.report.sections import Figures, ordered, section
 from rgprobe.report.summary import summary
 
-__all__ = ["LARGEST", "page"]
+__all__ = ["LARGEST", "Refused", "page"]
 
 LARGEST = 7_800_000  # bytes; what is left beside plotly.js and the figures goes to trees and matrices
 SCRIPTS = ("page.js", "views.js", "tree.js", "consensus.js")
 
 
-def page(flows: Mapping[str, RGFlow]) -> str:
-    """One HTML document that holds everything it shows and asks for nothing."""
+@dataclass(frozen=True)
+class Refused:
+    """Two runs that stand in one report and cannot be compared, with the reason."""
+
+    names: tuple[str, str]
+    reason: str
+
+
+def page(flows: Mapping[str, RGFlow], comparisons: Sequence[FlowComparison | Refused] = ()) -> str:
+    """One HTML document that holds everything it shows and asks for nothing; comparisons stand first."""
     figures: Figures = {}
     names = ordered(flows)
+    compared = _comparisons(flows, comparisons, figures)
     body = "".join(section(flows, name, figures) for name in names)
     style, script, plotly = _asset("report.css"), _script(), get_plotlyjs()
     drawings = {key: figure.to_plotly_json() for key, figure in figures.items()}
@@ -44,13 +56,14 @@ def page(flows: Mapping[str, RGFlow]) -> str:
     ]
     policy = content_security_policy(scripts=[plotly, script], styles=[style])
     title = " and ".join(escaped(name) for name in flows)
+    lead = "".join(compared.values())
     return (
         "<!DOCTYPE html>\n<html lang='en'><head><meta charset='utf-8'>"
         f'<meta http-equiv="Content-Security-Policy" content="{policy}">'
         "<meta name='viewport' content='width=device-width, initial-scale=1'><meta name='color-scheme' content='light dark'>"
         f"<title>rgprobe: {title}</title><style>{style}</style></head><body>"
         f"<header><p class='eyebrow'>rgprobe · renormalization-group flow</p><h1>{title}</h1></header>"
-        f"{_contents(flows, names)}<main><section id='summary'><h2>In plain words</h2>"
+        f"{_contents([*compared, 'summary', *names, 'provenance'])}<main>{lead}<section id='summary'><h2>In plain words</h2>"
         f"{''.join(summary(name, flow) for name, flow in flows.items())}"
         "<noscript><p><strong>The figures need JavaScript; the text and the tables do not.</strong></p></noscript></section>"
         f"{body}{_provenance(flows)}</main>"
@@ -60,8 +73,23 @@ def page(flows: Mapping[str, RGFlow]) -> str:
     )
 
 
-def _contents(flows: Mapping[str, RGFlow], names: list[str]) -> str:
-    links = {"summary": "Summary", **{name: name.replace("_", " ") for name in names}, "provenance": "Provenance"}
+def _comparisons(
+    flows: Mapping[str, RGFlow], comparisons: Sequence[FlowComparison | Refused], figures: Figures
+) -> dict[str, str]:
+    """HTML of each comparison by the id of its section."""
+    sections = {}
+    for index, each in enumerate(comparisons, start=1):
+        key = "comparison" if index == 1 else f"comparison-{index}"
+        if isinstance(each, FlowComparison):
+            sections[key] = comparison_section(each, flows, figures, key=key)
+        else:
+            sections[key] = not_compared_section(each.names, each.reason, key=key)
+    return sections
+
+
+def _contents(names: Sequence[str]) -> str:
+    capital = ("comparison", "summary", "provenance")
+    links = {name: name.capitalize() if name in capital else name.replace("_", " ") for name in names}
     return (
         "<nav aria-label='sections'>"
         + "".join(f"<a href='#{escaped(k)}'>{escaped(v)}</a>" for k, v in links.items())

@@ -81,7 +81,7 @@ def run_tiny(rgprobe, checkpoint, tmp_path, monkeypatch):
 
     def call(*arguments, source=checkpoint, out=tmp_path / "out", nulls=0, diagnostics="condensation", draw=False):
         if not draw:
-            monkeypatch.setattr("rgprobe.report.write_report", lambda flows, path: path.write_text("a page"))
+            monkeypatch.setattr("rgprobe.report.write_report", lambda flows, path, **_: path.write_text("a page"))
         fixed = ("run", source, "--nulls", nulls, "--out", out, "--device", "cpu", "--diagnostics", diagnostics)
         return rgprobe(*fixed, *arguments)
 
