@@ -13,7 +13,7 @@ from jaxtyping import Float64
 from rgprobe.errors import NumericalRefusal
 from rgprobe.gaussian import Gaussian
 
-__all__ = ["GaussianMoment", "GaussianPool"]
+__all__ = ["GaussianMoment", "GaussianPool", "accurate_below", "cholesky", "log_det"]
 
 BLOCK_ENTRIES = 2**18
 # Digits wanted of a cost from the cheap form, before the accurate one takes over.
@@ -29,7 +29,8 @@ def _excess(e: np.ndarray) -> np.ndarray:
     return np.where(near, series, away - np.log1p(away))
 
 
-def _cholesky(matrices: np.ndarray) -> np.ndarray:
+def cholesky(matrices: np.ndarray) -> np.ndarray:
+    """Lower factors, or a refusal that says what to do."""
     try:
         return np.linalg.cholesky(matrices)
     except np.linalg.LinAlgError as error:
@@ -41,9 +42,18 @@ def _cholesky(matrices: np.ndarray) -> np.ndarray:
         ) from error
 
 
-def _log_det(factor: np.ndarray) -> np.ndarray:
+def log_det(factor: np.ndarray) -> np.ndarray:
     """Log-determinant of L L^T, summed over independent factors."""
     return 2.0 * np.log(np.diagonal(factor, axis1=-2, axis2=-1)).sum(axis=(-2, -1))
+
+
+def accurate_below(matrices: Float64[np.ndarray, "N F K K"]) -> float:
+    """Cost per weight, nats, below which log-determinants of such matrices leave fewer digits than `RELATIVE_ERROR` asks."""
+    diagonal = np.diagonal(matrices, axis1=-2, axis2=-1)
+    # Cholesky does not mind the scale of coordinates: what costs digits is 1 - R^2 of one given those before it.
+    condition = float((diagonal / np.diagonal(cholesky(matrices), axis1=-2, axis2=-1) ** 2).max())
+    error = float(np.finfo(np.float64).eps) * matrices.shape[1] * matrices.shape[-1] * condition
+    return min(max(1e-4, error / RELATIVE_ERROR), 1.0)
 
 
 def _whiten(factor: np.ndarray, matrix: np.ndarray) -> np.ndarray:
@@ -60,13 +70,8 @@ class _GaussianSlots:
         self.weights = weights.copy()
         self.means = means
         self.matrices = matrices
-        factor = _cholesky(matrices)
-        self.log_dets = _log_det(factor)
-        diagonal = np.diagonal(matrices, axis1=-2, axis2=-1)
-        # Cholesky does not mind the scale of coordinates: what costs digits is 1 - R^2 of one given those before it.
-        condition = float((diagonal / np.diagonal(factor, axis1=-2, axis2=-1) ** 2).max())
-        error = float(np.finfo(np.float64).eps) * means[0].size * condition
-        self._accurate_below = min(max(1e-4, error / RELATIVE_ERROR), 1.0)
+        self.log_dets = log_det(cholesky(matrices))
+        self._accurate_below = accurate_below(matrices)
         self._step = max(1, BLOCK_ENTRIES // matrices[0].size)
 
     def costs(self, a: int, start: int, stop: int) -> Float64[np.ndarray, "k"]:
@@ -122,7 +127,7 @@ class GaussianMoment(_GaussianSlots):
         total, share, d, gap = self._pair(a, others)
         merged = self._merged(share, d, gap, others)
         own = self.weights[others] * self.log_dets[others] + self.weights[a] * self.log_dets[a]
-        return 0.5 * (total * _log_det(_cholesky(merged)) - own)
+        return 0.5 * (total * log_det(cholesky(merged)) - own)
 
     def _merged(self, share: np.ndarray, d: np.ndarray, gap: np.ndarray, others: slice | np.ndarray) -> np.ndarray:
         spread = (share * (1 - share) * d)[..., :, None] * d[..., None, :]
@@ -132,7 +137,7 @@ class GaussianMoment(_GaussianSlots):
 
     def _accurate(self, a: int, others: np.ndarray) -> np.ndarray:
         total, share, d, gap = self._pair(a, others)
-        factor = _cholesky(self._merged(share, d, gap, others))
+        factor = cholesky(self._merged(share, d, gap, others))
         u = np.linalg.solve(factor, d[..., None])
         spread = share[..., None] * (1 - share[..., None]) * u * np.swapaxes(u, -1, -2)
         white = _whiten(factor, gap)
@@ -150,7 +155,7 @@ class GaussianMoment(_GaussianSlots):
         self.matrices[a] += share * (1 - share) * d[..., :, None] * d[..., None, :]
         self.means[a] += share * d
         self.weights[a] = total
-        self.log_dets[a : a + 1] = _log_det(_cholesky(self.matrices[a : a + 1]))
+        self.log_dets[a : a + 1] = log_det(cholesky(self.matrices[a : a + 1]))
 
 
 class GaussianPool(_GaussianSlots):
@@ -174,7 +179,7 @@ class GaussianPool(_GaussianSlots):
         pooled = self.matrices[others] + share[..., None] * gap
         share_a = share[:, 0, 0]
         own = share_a * self.log_dets[a] + (1 - share_a) * self.log_dets[others]
-        return 0.5 * total * (_log_det(_cholesky(pooled)) - own + self._quadratic(a, others, pooled, d, share_a))
+        return 0.5 * total * (log_det(cholesky(pooled)) - own + self._quadratic(a, others, pooled, d, share_a))
 
     def _quadratic(
         self, a: int, others: slice | np.ndarray, pooled: np.ndarray, d: np.ndarray, share: np.ndarray
@@ -186,7 +191,7 @@ class GaussianPool(_GaussianSlots):
     def _accurate(self, a: int, others: np.ndarray) -> np.ndarray:
         total, share, d, gap = self._pair(a, others)
         pooled = self.matrices[others] + share[..., None] * gap
-        e = np.linalg.eigvalsh(_whiten(_cholesky(pooled), gap))
+        e = np.linalg.eigvalsh(_whiten(cholesky(pooled), gap))
         h_a = _excess((1 - share) * e).sum(axis=(-2, -1))
         h_b = _excess(-share * e).sum(axis=(-2, -1))
         quadratic = self._quadratic(a, others, pooled, d, share[:, 0, 0])
@@ -200,7 +205,7 @@ class GaussianPool(_GaussianSlots):
         self.matrices[a] += share * (self.matrices[b] - self.matrices[a])
         self.means[a] += share * np.linalg.solve(self.matrices[a], pull)[..., 0]
         self.weights[a] = total
-        self.log_dets[a : a + 1] = _log_det(_cholesky(self.matrices[a : a + 1]))
+        self.log_dets[a : a + 1] = log_det(cholesky(self.matrices[a : a + 1]))
 
 
 def _factored(beliefs: Gaussian, matrices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -10,6 +10,7 @@ from torch import Tensor
 from rgprobe import categorical
 from rgprobe.condensation.beliefs import as_beliefs, check_choice, token_weights
 from rgprobe.condensation.categorical_costs import relative_entropy_term
+from rgprobe.condensation.gaussian_costs import accurate_below, cholesky, log_det
 from rgprobe.errors import BadInput, NumericalRefusal
 from rgprobe.gaussian import Gaussian, kl, merge, pool
 
@@ -81,9 +82,11 @@ def cluster_losses(
     kept = as_beliefs(beliefs)
     cluster, w = _checked(len(kept), labels, weights, centroid)
     if isinstance(kept, Gaussian):
-        alone = np.bincount(cluster) == 1
-        members = zip(_members(cluster), alone, strict=True)
-        return np.array([0.0 if one else _gaussian_loss(_factors_first(kept, i), w[i], centroid) for i, one in members])
+        losses, settled = _moment_losses(kept, cluster, w) if centroid == "moment" else _nothing_lost_alone(cluster)
+        for number, index in enumerate(_members(cluster)):
+            if not settled[number]:
+                losses[number] = _gaussian_loss(_factors_first(kept, index), w[index], centroid)
+        return losses
     return np.bincount(cluster, w * _categorical_losses(kept, cluster, w, centroid))
 
 
@@ -120,6 +123,34 @@ def _factors_first(beliefs: Gaussian, index: np.ndarray) -> Gaussian:
 def _gaussian_center(tokens: Gaussian, w: np.ndarray, centroid: str) -> Gaussian:
     combine = merge if centroid == "moment" else pool
     return combine(tokens, torch.from_numpy(w / w.sum()).to(tokens.device))
+
+
+def _nothing_lost_alone(cluster: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Losses known at once, and which those are: clusters of one token."""
+    return np.zeros(cluster.max() + 1), np.bincount(cluster) == 1
+
+
+def _moment_losses(tokens: Gaussian, cluster: np.ndarray, w: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Losses of all clusters from log-determinants, and which of them are good to 1e-10.
+
+    Sum_i w_i KL(q_i || m) = 1/2 [W log det Sigma_m - sum_i w_i log det Sigma_i], because m has the moments of the mixture.
+    For near-equal tokens these cancel.
+    """
+    losses, settled = _nothing_lost_alone(cluster)
+    n, k = len(tokens), tokens.dim
+    totals, share = np.bincount(cluster, w), np.zeros((len(losses), n))
+    share[cluster, np.arange(n)] = w
+    share /= totals[:, None]
+    means = tokens.mean.detach().cpu().double().numpy().reshape(n, -1, k)
+    matrices = tokens.covariance.detach().cpu().numpy().reshape(n, -1, k, k)
+    # in units of their own, coordinates leave log-determinants of order one, and nothing to cancel
+    unit = np.sqrt(np.diagonal(matrices, axis1=-2, axis2=-1).mean(0) + means.var(0))
+    means, matrices = means / unit, matrices / (unit[..., :, None] * unit[..., None, :])
+    offsets = means - np.einsum("cn,nfk->cfk", share, means)[cluster]
+    merged = np.einsum("cn,nfkl->cfkl", share, matrices + offsets[..., :, None] * offsets[..., None, :])
+    own = np.bincount(cluster, w * log_det(cholesky(matrices)))
+    losses = np.where(settled, 0.0, 0.5 * (totals * log_det(cholesky(merged)) - own))
+    return losses, settled | (losses > accurate_below(matrices) * totals)
 
 
 def _gaussian_loss(tokens: Gaussian, w: np.ndarray, centroid: str) -> float:

@@ -43,6 +43,33 @@ def test_product_and_plain_beliefs_agree_on_one_factor(kind):
     assert cluster_losses(q, LABELS, w).sum() == pytest.approx(partition_loss(q, LABELS, w), rel=1e-14)
 
 
+@pytest.mark.parametrize("scale", [1e-9, 1.0, 1e7])
+@pytest.mark.parametrize("distance", [1.0, 1e-3, 1e-6])
+@pytest.mark.parametrize("factors", [1, 3])
+def test_losses_from_log_determinants_are_weighted_divergences(factors, distance, scale):
+    """Clusters at one distance from each other, near-equal members in one of them, products of several Gaussians."""
+    rng = np.random.default_rng(factors)
+    mean = distance * rng.standard_normal((7, factors, 5))
+    mean[[1, 4]] = mean[1] + 1e-8 * rng.standard_normal((2, factors, 5))
+    root = np.eye(5) + distance * rng.standard_normal((7, factors, 5, 5))
+    root[4] = root[1]
+    q = Gaussian.from_covariance(
+        torch.from_numpy(scale * mean), torch.from_numpy(scale**2 * root @ root.swapaxes(-1, -2))
+    )
+    w = weights(7)
+    for centroid in CENTROIDS:
+        losses = cluster_losses(q, LABELS, w, centroid=centroid)
+        for loss, members in zip(losses, ([1, 4], [0, 2, 6], [3, 5]), strict=True):
+            share = torch.from_numpy(w[members] / w.sum())
+            direct = 0.0
+            for factor in range(factors):
+                some = q[members, factor]
+                centre = (merge if centroid == "moment" else pool)(some, share)
+                nats = kl(some, centre) if centroid == "moment" else kl(centre, some)
+                direct += float((share * nats).sum())
+            assert loss == pytest.approx(direct, rel=1e-9)
+
+
 @pytest.mark.parametrize("centroid", CENTROIDS)
 def test_greedy_beats_random_partitions(centroid):
     q = categorical(33, scale=1.0)
