@@ -135,6 +135,25 @@ def test_identities_are_called_so():
     assert set(node["verdict"].values.ravel()) == {"identity"}
 
 
+def test_identities_are_not_tested_and_change_no_other_test():
+    rng = np.random.default_rng(0)
+
+    def drawn(strength, exact):
+        x = strength * np.arange(STATES) + rng.standard_normal((20, STATES))
+        values = {"x": (("prompt", "state"), x), "exact": (("prompt", "state"), np.full((20, STATES), exact))}
+        return Measurement(xr.Dataset(values))
+
+    measured, nulls = drawn(0.05, 2.0), [drawn(0.0, 1.0) for _ in range(5)]
+    both = assemble_node(diagnostic("x", "exact"), measured, NullMeasurements(nulls), seed=0)
+    alone = assemble_node(diagnostic("x"), measured, NullMeasurements(nulls), seed=0)
+    for name in ("p_value", "trend_p_value", "trend_difference", "null"):
+        assert both[name].sel(quantity="exact").isnull().all()
+    assert not both["significant"].sel(quantity="exact").any()
+    for name in ("trend_verdict", "trend_significant", "verdict_by_null"):
+        assert np.array_equal(both[name].sel(quantity="x"), alone[name].sel(quantity="x")), name
+    assert str(both["trend_verdict"].sel(quantity="exact").item()) == "identity"
+
+
 def test_each_seed_is_calibrated_by_the_others_as_the_model_is_by_all():
     seen = []
 

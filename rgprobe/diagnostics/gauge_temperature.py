@@ -73,7 +73,8 @@ DIAGNOSTIC = Diagnostic(
         Quantity(
             "tau",
             "nats",
-            "kappa sqrt(K), by which divergences are divided: a parameter of the head, without interval",
+            "kappa sqrt(K), by which divergences are divided; a parameter of the head, so without interval or null; "
+            "sqrt(K) before training",
             identity=True,
         ),
         Quantity(
