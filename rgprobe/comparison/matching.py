@@ -57,13 +57,18 @@ def grouped(runs: Mapping[str, RGFlow | Sequence[RGFlow]]) -> Groups:
     """Two names, each with one run or with runs of several training seeds.
 
     Raises:
-        OptionError: not two names, one run on one side and several on the other, or a checkpoint that is there twice.
+        OptionError: not two printable names, one run on one side and several on the other, or a checkpoint that is there
+            twice.
     """
     groups = {str(name): (each,) if isinstance(each, RGFlow) else tuple(each) for name, each in runs.items()}
     counts = [len(group) for group in groups.values()]
     if len(groups) != 2 or min(counts) == 0:
         raise OptionError("runs", expected="two names, each with its runs", received=f"{len(groups)} names, {counts} runs",
                           remedy="compare more than two pair by pair")  # fmt: skip
+    for name in groups:
+        if not name.strip() or not name.isprintable():
+            raise OptionError("runs", expected="names of printable characters", received=repr(name),
+                              remedy="choose other names")  # fmt: skip
     if min(counts) == 1 < max(counts):
         raise OptionError("runs", expected="one run of each, or several of each", received=f"{counts[0]} and {counts[1]}",
                           remedy="train more seeds of the single one, or compare it with one run")  # fmt: skip

@@ -14,7 +14,7 @@ TEXT = "Now is the winter of our discontent made glorious summer"
 def test_help_explains_every_command(rgprobe):
     outcome = rgprobe("--help")
     assert outcome.code == 0
-    for command in ("run", "tree", "report", "info", "train", "bench"):
+    for command in ("run", "compare", "tree", "report", "info", "train", "bench"):
         assert f"\n  {command} " in outcome.out
     shown = rgprobe("run", "--help").out
     for option in ("prompts", "text", "belief", "nulls", "diagnostics", "positions", "sink", "bos", "truncate", "seed"):

@@ -217,6 +217,9 @@ def test_other_numbers_of_prompts_names_or_runs_are_refused():
     for runs in ({}, {"a": flow}, {"a": flow, "b": flow, "c": flow}, {"a": flow, "b": []}):
         with pytest.raises(OptionError, match="two names"):
             rg.compare(runs)
+    for name in ("", " ", "\ud800", "\x00", "\u202eb"):
+        with pytest.raises(OptionError, match="names of printable characters"):
+            rg.compare({"a": flow, name: flow})
     with pytest.raises(OptionError, match="one run of each, or several of each"):
         rg.compare({"a": flow, "b": [flow, flow]})
     same = seeds_of(rng, 1, shift=0, weights="w")
