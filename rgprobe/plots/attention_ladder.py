@@ -12,13 +12,12 @@ from matplotlib.figure import Figure
 from matplotlib.style import context
 
 from rgprobe.models.bench.findings import ROUNDING
-from rgprobe.models.bench.result import Cell, LadderResult
+from rgprobe.models.bench.result import EXACT_FORM, Cell, LadderResult
 from rgprobe.plots.style import MEASURED, NULL_COLOURS, SOURCES
 
 __all__ = ["FORMATS", "draw_ladder", "pareto_frontier", "save_ladder"]
 
 FORMATS = ("svg", "pdf", "png")
-EXACT_FORM = "common-frame"
 INK, RULE = "#33373d", "#d9d7d0"
 GREY = NULL_COLOURS[0]
 PAIRS, CUT = SOURCES[1], SOURCES[2]

@@ -15,9 +15,9 @@ from rgprobe.models.bench.findings import fit_growth, judge
 from rgprobe.models.bench.memory import Request, measure_apart
 from rgprobe.models.bench.options import LadderOptions
 from rgprobe.models.bench.problem import Problem, draw_problem
-from rgprobe.models.bench.result import Cell, LadderResult, Method, Timing
+from rgprobe.models.bench.result import EXACT_FORM, Cell, LadderResult, Method, Timing
 from rgprobe.models.bench.rung import Rung
-from rgprobe.models.bench.rungs import EXACT_FORM, LADDER, rung
+from rgprobe.models.bench.rungs import LADDER, rung
 from rgprobe.models.bench.timing import single_thread, take_turns
 
 __all__ = ["OnProgress", "measure_ladder", "reference_rows", "weight_error"]
@@ -77,6 +77,8 @@ def _measure_point(n: int, k: int, options: LadderOptions, earlier: list[Cell], 
     problem = draw_problem(
         n, k, seed=options.seed, kappa=options.kappa, window=options.window, rank=max(1, k // options.rank_divisor)
     )
+    for method in LADDER:
+        method.inputs(problem)  # drawn, factored, padded now: not while the clock runs
     rows, expected = reference_rows(problem)
     predicted = {(r.name, d): _predicted(r, n, k, d, earlier) for r in LADDER for d in DIRECTIONS}
     admitted = [key for key, seconds in predicted.items() if seconds <= options.budget]
@@ -86,7 +88,7 @@ def _measure_point(n: int, k: int, options: LadderOptions, earlier: list[Cell], 
     times = take_turns(
         calls,
         rounds=options.rounds,
-        budget=options.budget,
+        patience=options.patience,
         on_call=lambda key: steps(f"{key[0]} {key[1]}, N={n}, K={k}", 0.5),
     )
     for r in LADDER:
@@ -143,7 +145,7 @@ def weight_error(method: Rung, problem: Problem, rows: list[int], expected: Tens
 def _with_memory(cells: list[Cell], options: LadderOptions, steps: _Steps) -> list[Cell]:
     """Peak bytes, of calls short enough that running them again twice does not exceed the budget."""
     requests: list[Request] = [
-        (c.method, *c.point, d) for c in cells for d in DIRECTIONS if _affordable(getattr(c, d), options)
+        (c.method, *c.point, d) for c in cells for d in DIRECTIONS if _affordable(c, getattr(c, d), options)
     ]
     share = len(cells) / max(1, len(requests))
     found = measure_apart(
@@ -159,7 +161,10 @@ def _with_memory(cells: list[Cell], options: LadderOptions, steps: _Steps) -> li
     ]
 
 
-def _affordable(timing: Timing | None, options: LadderOptions) -> bool:
+def _affordable(cell: Cell, timing: Timing | None, options: LadderOptions) -> bool:
+    most = rung(cell.method).claim.profiled
+    if most is not None and cell.tokens > most:
+        return False
     return timing is not None and 4.0 * timing.median <= options.budget
 
 

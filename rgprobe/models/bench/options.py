@@ -19,8 +19,8 @@ class LadderOptions:
     Args:
         points: (tokens N, belief dimension K).
         rounds: timed calls of every method at most, one per round, the methods taking turns.
-        budget: CPU seconds that one method may take at one point in one direction; a method predicted to need more for
-            a single call is left out there.
+        budget: CPU seconds that one call may take; a method predicted to need more is left out at that point.
+        patience: CPU seconds after which a method is called no more at that point, in that direction.
         growth_dim: K at which growth in N is fitted.
         growth_tokens: N at which growth in K is fitted.
         panel: the point at which error is drawn against time.
@@ -40,6 +40,7 @@ class LadderOptions:
     points: tuple[tuple[int, int], ...] = FULL
     rounds: int = 7
     budget: float = 12.0
+    patience: float = 3.0
     growth_dim: int = 16
     growth_tokens: int = 128
     panel: tuple[int, int] = (128, 64)
@@ -49,8 +50,14 @@ class LadderOptions:
     rank_divisor: int = 4
 
     def __post_init__(self) -> None:
-        sizes = {"points": min((min(point) for point in self.points), default=0), "rounds": self.rounds}
-        for name, value in {**sizes, "budget": self.budget, "kappa": self.kappa, "window": self.window}.items():
+        positive: dict[str, float] = {
+            "points": min((min(point) for point in self.points), default=0),
+            **{
+                name: getattr(self, name)
+                for name in ("rounds", "budget", "patience", "kappa", "window", "rank_divisor")
+            },
+        }
+        for name, value in positive.items():
             if not value > 0:
                 raise OptionError(name, expected="a positive number", received=f"{value}", remedy="raise it")
         if self.panel not in self.points:
@@ -61,4 +68,4 @@ class LadderOptions:
     @classmethod
     def quick(cls, seed: int = 0) -> LadderOptions:
         """Small sizes and few calls: a minute at most."""
-        return cls(points=QUICK, rounds=3, budget=0.7, growth_tokens=64, panel=(128, 16), seed=seed)
+        return cls(points=QUICK, rounds=3, budget=0.7, patience=0.7, growth_tokens=64, panel=(128, 16), seed=seed)

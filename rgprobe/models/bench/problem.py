@@ -80,8 +80,18 @@ class Problem:
         """The values padded with zeros to the feature width."""
         return torch.nn.functional.pad(self.values, (0, self.width - self.dim))
 
-    def features(self, width: int) -> tuple[Float[Tensor, "N W"], Float[Tensor, "N W"]]:
-        """Queries and keys for plain dot-product attention: the cost does not depend on what is in them."""
+    @cached_property
+    def wide_features(self) -> tuple[Float[Tensor, "N W"], Float[Tensor, "N W"]]:
+        """Queries and keys of the feature width for plain dot-product attention."""
+        return self._features(self.width)
+
+    @cached_property
+    def narrow_features(self) -> tuple[Float[Tensor, "N K"], Float[Tensor, "N K"]]:
+        """Queries and keys of width K."""
+        return self._features(self.dim)
+
+    def _features(self, width: int) -> tuple[Tensor, Tensor]:
+        """The cost of attention does not depend on what is in them."""
         generator = torch.Generator().manual_seed(width)
         pair = torch.randn(2, self.n_tokens, width, generator=generator, dtype=torch.float64) / math.sqrt(width)
         queries, keys = pair.to(self.mean.dtype)

@@ -9,9 +9,23 @@ from typing import Any
 
 from rgprobe.errors import BadInput
 
-__all__ = ["SCHEMA", "SCHEMA_VERSION", "Cell", "Growth", "LadderResult", "Method", "Timing", "Verdict"]
+__all__ = [
+    "EXACT_FORM",
+    "SAME_DIM",
+    "SAME_WIDTH",
+    "SCHEMA",
+    "SCHEMA_VERSION",
+    "Cell",
+    "Growth",
+    "LadderResult",
+    "Method",
+    "Timing",
+    "Verdict",
+]
 
 SCHEMA, SCHEMA_VERSION = "rgprobe.attention-ladder", 1
+# Names of the methods that others are compared with.
+EXACT_FORM, SAME_WIDTH, SAME_DIM = "common-frame", "dot-product-width", "dot-product-dim"
 
 
 @dataclass(frozen=True)

@@ -28,12 +28,15 @@ class Claim:
         title: in words.
         exact: its weights are those of the definition; None where it computes something else (dot products).
         work: operations that one call takes at (N, K), up to a factor, where a budget must be able to refuse it.
+        profiled: largest N at which its memory is measured, where it makes so many small calls that the profiler's own
+            records take gigabytes beyond.
     """
 
     name: str
     title: str
     exact: bool | None
     work: Callable[[int, int], float] | None = None
+    profiled: int | None = None
 
 
 @dataclass(frozen=True)
@@ -46,6 +49,10 @@ class Rung(ABC):
     def name(self) -> str:
         """Short name."""
         return self.claim.name
+
+    @abstractmethod
+    def inputs(self, problem: Problem) -> tuple[Tensor, ...]:
+        """What it is given; nothing is computed the second time this is asked for."""
 
     @abstractmethod
     def forward(self, problem: Problem) -> Float[Tensor, "N D"]:
@@ -73,6 +80,10 @@ class WholeRung(Rung):
     take: Callable[[Problem], tuple[Tensor, ...]]
     attend: Callable[..., Tensor]
     pattern: Callable[..., Tensor] | None = None
+
+    def inputs(self, problem: Problem) -> tuple[Tensor, ...]:
+        """See `Rung`."""
+        return self.take(problem)
 
     def forward(self, problem: Problem) -> Float[Tensor, "N D"]:
         """See `Rung`."""
@@ -113,15 +124,19 @@ class RowRung(Rung):
     entries: Callable[[int], int]
     windowed: bool = False
 
+    def inputs(self, problem: Problem) -> tuple[Tensor, ...]:
+        """See `Rung`."""
+        return problem.mean, problem.covariance, problem.phi, problem.values
+
     def forward(self, problem: Problem) -> Float[Tensor, "N D"]:
         """See `Rung`."""
         with torch.no_grad():
-            shared = self.prepare(*_inputs(problem))
+            shared = self.prepare(*self.inputs(problem))
             return torch.cat([self._rows(problem, shared, *span)[0] for span in self._chunks(problem)])
 
     def both(self, problem: Problem) -> tuple[Tensor, ...]:
         """See `Rung`."""
-        leaves = _leaves(_inputs(problem))
+        leaves = _leaves(self.inputs(problem))
         shared = self.prepare(*leaves)
         cut = _leaves(shared)
         for start, stop in self._chunks(problem):
@@ -133,7 +148,7 @@ class RowRung(Rung):
     def weights(self, problem: Problem, rows: list[int]) -> Float[Tensor, "R N"]:
         """See `Rung`."""
         with torch.no_grad():
-            shared = self.prepare(*_inputs(problem))
+            shared = self.prepare(*self.inputs(problem))
             found = torch.zeros(len(rows), problem.n_tokens, dtype=problem.mean.dtype)
             for place, row in enumerate(rows):
                 found[place, self._first(problem, row) : row + 1] = self._rows(problem, shared, row, row + 1)[1]
@@ -164,10 +179,6 @@ class RowRung(Rung):
 
     def _entries(self, problem: Problem, start: int, rows: int) -> int:
         return rows * (start + rows - self._first(problem, start)) * self.entries(problem.dim)
-
-
-def _inputs(problem: Problem) -> tuple[Tensor, ...]:
-    return problem.mean, problem.covariance, problem.phi, problem.values
 
 
 def _leaves(tensors: tuple[Tensor, ...]) -> tuple[Any, ...]:

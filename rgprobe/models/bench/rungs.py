@@ -9,6 +9,7 @@ from torch import Tensor
 from rgprobe.models.bench.diagonal import prepare_projection, projected
 from rgprobe.models.bench.pairs import cached, first_order, prepare_algebra, prepare_exponentials, repeated
 from rgprobe.models.bench.problem import Problem
+from rgprobe.models.bench.result import EXACT_FORM, SAME_DIM, SAME_WIDTH
 from rgprobe.models.bench.rung import Claim, RowRung, Rung, WholeRung
 from rgprobe.models.bench.whole import (
     common_frame,
@@ -20,9 +21,7 @@ from rgprobe.models.bench.whole import (
     windowed,
 )
 
-__all__ = ["EXACT_FORM", "LADDER", "SAME_DIM", "SAME_WIDTH", "rung"]
-
-EXACT_FORM, SAME_WIDTH, SAME_DIM = "common-frame", "dot-product-width", "dot-product-dim"
+__all__ = ["LADDER", "rung"]
 
 
 def _from_phi(problem: Problem) -> tuple[Tensor, ...]:
@@ -38,11 +37,11 @@ def _from_factors(problem: Problem) -> tuple[Tensor, ...]:
 
 
 def _wide(problem: Problem) -> tuple[Tensor, ...]:
-    return *problem.features(problem.width), problem.wide_values
+    return *problem.wide_features, problem.wide_values
 
 
 def _narrow(problem: Problem) -> tuple[Tensor, ...]:
-    return *problem.features(problem.dim), problem.values
+    return *problem.narrow_features, problem.values
 
 
 def _loop_work(n: int, k: int) -> float:
@@ -60,7 +59,7 @@ def _square(k: int) -> int:
 
 LADDER: tuple[Rung, ...] = (
     WholeRung(
-        Claim("loop", "textbook double loop over transported beliefs", True, _loop_work),
+        Claim("loop", "textbook double loop over transported beliefs", True, _loop_work, profiled=32),
         _from_phi,
         lambda problem, *leaves: loop(problem, *leaves)[0],
         lambda problem, *leaves: loop(problem, *leaves)[1],

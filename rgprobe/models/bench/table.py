@@ -6,12 +6,11 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from rgprobe.models.bench.result import Cell, LadderResult, Timing
+from rgprobe.models.bench.result import EXACT_FORM, SAME_WIDTH, Cell, LadderResult, Timing
 
 __all__ = ["Table", "tables"]
 
-EXACT_FORM, SAME_WIDTH = "common-frame", "dot-product-width"
-AGAINST_WIDTH = ("common-frame", "frames-given", "parts")
+AGAINST_WIDTH = (EXACT_FORM, "frames-given", "parts")
 
 
 @dataclass(frozen=True)

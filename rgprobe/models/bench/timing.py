@@ -23,13 +23,15 @@ SAMPLE = 0.01
 MOST_REPEATS = 20
 # A first call longer than this counts: by then nothing is being warmed up any more.
 WARM = 1.0
+# Timed calls that a median should have.
+FEWEST = 3
 
 
 def take_turns(
     calls: Mapping[Name, Callable[[], object]],
     *,
     rounds: int,
-    budget: float,
+    patience: float,
     on_call: Callable[[Name], None] = lambda name: None,
 ) -> dict[Name, Timing]:
     """Time every function once per round, in turn, so that a machine that slows down slows all of them.
@@ -41,11 +43,12 @@ def take_turns(
     Args:
         calls: functions by name.
         rounds: timed calls of each at most.
-        budget: CPU seconds for each; at least one call is timed.
+        patience: CPU seconds for each, after which it is called no more; three calls of it are timed in any case, or, if
+            a single one takes longer than this, one.
         on_call: told the name before each first call.
 
     Example:
-        >>> times = take_turns({"sum": lambda: sum(range(1000))}, rounds=3, budget=1.0)
+        >>> times = take_turns({"sum": lambda: sum(range(1000))}, rounds=3, patience=1.0)
         >>> times["sum"].calls, times["sum"].low <= times["sum"].median <= times["sum"].high
         (3, True)
     """
@@ -62,13 +65,19 @@ def take_turns(
     for _ in range(rounds):
         with _no_collection():
             for name, call in calls.items():
-                typical = spent[name] if not samples[name] else samples[name][-1] * repeats[name]
-                if samples[name] and (spent[name] + typical > budget or len(samples[name]) >= rounds):
+                if _enough(samples[name], repeats[name], spent[name], rounds, patience):
                     continue
                 took = _seconds(call, repeats[name])
                 samples[name].append(took / repeats[name])
                 spent[name] += took
     return {name: Timing(statistics.median(x), min(x), max(x), len(x)) for name, x in samples.items()}
+
+
+def _enough(samples: list[float], repeats: int, spent: float, rounds: int, patience: float) -> bool:
+    if not samples:
+        return False
+    next_one = samples[-1] * repeats
+    return len(samples) >= rounds or next_one > patience or (len(samples) >= FEWEST and spent + next_one > patience)
 
 
 def _seconds(call: Callable[[], object], repeats: int) -> float:

@@ -7,7 +7,8 @@ import torch
 
 from rgprobe.models.bench import rung as rung_module
 from rgprobe.models.bench.problem import draw_problem
-from rgprobe.models.bench.rungs import LADDER, SAME_DIM, SAME_WIDTH, rung
+from rgprobe.models.bench.result import SAME_DIM, SAME_WIDTH
+from rgprobe.models.bench.rungs import LADDER, rung
 from rgprobe.models.bench.truncation import truncate
 
 BAR = 1e-10
@@ -177,7 +178,8 @@ def test_windows_agree_with_each_other_and_reach_everything():
 def test_dot_products_are_attention_of_the_stated_width(name):
     given = problem(7, 3)
     width = given.width if name == SAME_WIDTH else 3
-    queries, keys = given.features(width)
+    queries, keys, _ = rung(name).inputs(given)
+    assert queries.shape == keys.shape == (7, width)
     scores = (queries @ keys.T / width**0.5).masked_fill(torch.ones(7, 7).triu(1) > 0, -torch.inf)
     out = rung(name).forward(given)
     assert out.shape == (7, width)
@@ -195,3 +197,10 @@ def test_frames_have_the_stated_condition():
     assert 10 < condition.max() <= 100
     assert torch.equal(given.frames, problem(64, 6).frames)
     assert not torch.equal(given.frames, problem(64, 6, seed=1).frames)
+
+
+@pytest.mark.parametrize("name", [r.name for r in LADDER])
+def test_inputs_are_made_once(name):
+    given = problem(5, 3)
+    first, second = rung(name).inputs(given), rung(name).inputs(given)
+    assert all(a is b for a, b in zip(first, second, strict=True))

@@ -27,23 +27,29 @@ def clock(monkeypatch):
 
 def test_methods_take_turns_after_their_warm_up(clock):
     make, log = clock
-    times = take_turns({"a": make("a", 0.9, 0.1, 0.3, 0.2), "b": make("b", 0.5)}, rounds=3, budget=100.0)
+    times = take_turns({"a": make("a", 0.9, 0.1, 0.3, 0.2), "b": make("b", 0.5)}, rounds=3, patience=100.0)
     assert "".join(log) == "ab" + "ab" * 3
     assert (times["a"].low, times["a"].median, times["a"].high, times["a"].calls) == pytest.approx((0.1, 0.2, 0.3, 3))
     assert times["b"].median == pytest.approx(0.5)
 
 
-def test_a_slow_first_call_counts_and_the_budget_ends_the_rest(clock):
+def test_a_slow_first_call_counts_and_patience_ends_the_rest(clock):
     make, log = clock
-    times = take_turns({"slow": make("slow", 6.0), "quick": make("quick", 0.5)}, rounds=4, budget=10.0)
+    seconds = {"slow": 6.0, "slowish": 2.0, "middling": 0.9, "quick": 0.5}
+    times = take_turns({name: make(name, each) for name, each in seconds.items()}, rounds=6, patience=4.2)
+    assert {name: timing.calls for name, timing in times.items()} == {
+        "slow": 1,
+        "slowish": 3,
+        "middling": 3,
+        "quick": 6,
+    }
+    assert {name: timing.median for name, timing in times.items()} == pytest.approx(seconds)
     assert log.count("slow") == 1
-    assert (times["slow"].median, times["slow"].calls) == (6.0, 1)
-    assert times["quick"].calls == 4
 
 
 def test_short_calls_are_repeated_until_a_sample_is_long(clock):
     make, log = clock
-    times = take_turns({"short": make("short", 0.001)}, rounds=2, budget=10.0)
+    times = take_turns({"short": make("short", 0.001)}, rounds=2, patience=10.0)
     assert len(log) == 1 + 2 * 10
     assert times["short"].median == pytest.approx(0.001)
 
