@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from torch import nn
 
@@ -24,8 +25,8 @@ class Family:
 
     Args:
         name: what `--family` takes.
-        build: keyword arguments `vocabulary, context, layers, width, heads` to a module from ids (B, N) to
-            logits (B, N, V).
+        build: keyword arguments `vocabulary, context, layers, width, heads`, and switches that the family has, to a module
+            from ids (B, N) to logits (B, N, V).
         save: writes config.json and model.safetensors of such a module into a directory.
     """
 
@@ -34,7 +35,16 @@ class Family:
     save: Callable[[nn.Module, Path], None]
 
 
-def _build_gauge(**sizes: int) -> nn.Module:
+def _build_standard(
+    *, vocabulary: int, context: int, layers: int, width: int, heads: int, **switches: object
+) -> nn.Module:
+    for name in switches:
+        raise OptionError("--set", expected="nothing: the standard family has no switches", received=name,
+                          remedy="pass --family gauge")  # fmt: skip
+    return build_standard(vocabulary=vocabulary, context=context, layers=layers, width=width, heads=heads)
+
+
+def _build_gauge(**sizes: Any) -> nn.Module:
     # imported when called: transformer_lens, which the gauge model stands on, takes seconds to import
     from rgprobe.models.gauge.building import build_gauge
 
@@ -49,7 +59,7 @@ def _save_gauge(model: nn.Module, directory: Path) -> None:
 
 FAMILIES = {
     family.name: family
-    for family in (Family("standard", build_standard, save_standard), Family("gauge", _build_gauge, _save_gauge))
+    for family in (Family("standard", _build_standard, save_standard), Family("gauge", _build_gauge, _save_gauge))
 }
 
 

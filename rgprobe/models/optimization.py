@@ -66,7 +66,9 @@ def optimize_step(
     inputs, targets = draw_batch(stream, step, options)
     for group in optimizer.param_groups:
         group["lr"] = learning_rate(step, options)
-    loss = nn.functional.cross_entropy(model(inputs).flatten(0, 1), targets.flatten())
+    with torch.autocast(options.device, torch.bfloat16, enabled=options.precision == "bfloat16"):
+        logits = model(inputs).flatten(0, 1)
+    loss = nn.functional.cross_entropy(logits.float(), targets.flatten())
     if not math.isfinite(float(loss.detach())):
         raise NumericalRefusal(
             f"loss at step {step}",

@@ -36,6 +36,9 @@ class TrainingOptions:
         validate_every: steps between two points of the validation curve.
         save_every: steps between two saves that `resume` can start from.
         device: `"cpu"` or `"cuda"`.
+        precision: `"float32"`, or `"bfloat16"`: products of activations with weights in bfloat16 (autocast); weights, their
+            optimizer, norms, attention and every evaluation stay float32.
+        settings: switches of a gauge model, fields of `GaugeConfig`, each as `"name=value"`.
 
     Raises:
         OptionError: a value outside its domain.
@@ -62,6 +65,8 @@ class TrainingOptions:
     validate_every: int = 100
     save_every: int = 100
     device: str = "cpu"
+    precision: str = "float32"
+    settings: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         for name in ("steps", "batch", "layers", "width", "heads", "validate_every", "save_every"):
@@ -73,11 +78,26 @@ class TrainingOptions:
             self._require(name, "a positive number", 0 < getattr(self, name) < float("inf"))
         self._require("weight_decay", "a number of at least 0", 0 <= self.weight_decay < float("inf"))
         self._require("level", "token or character", self.level in ("token", "character"))
+        self._require("precision", "float32 or bfloat16", self.precision in ("float32", "bfloat16"))
+        for setting in self.settings:
+            if not all(setting.partition("=")):
+                raise OptionError(
+                    "--set", expected="name=value", received=setting, remedy="write, say, --set alpha=0.5"
+                )
 
     def _require(self, name: str, expected: str, holds: bool) -> None:
         if not holds:
             flag = "--" + name.replace("_", "-")
             raise OptionError(flag, expected=expected, received=str(getattr(self, name)), remedy=f"change {flag}")
+
+    def switches(self) -> dict[str, object]:
+        """`settings` by name; a value that reads as JSON (true, 3, 0.5) is taken as such, any other as text.
+
+        Example:
+            >>> TrainingOptions(out=Path("x"), settings=("log_prior=false", "frames=rotary")).switches()
+            {'log_prior': False, 'frames': 'rotary'}
+        """
+        return {name: _value(text) for name, _, text in (setting.partition("=") for setting in self.settings)}
 
     def identity(self) -> str:
         """JSON of every option that changes the weights: a run may only be resumed under an equal identity."""
@@ -102,4 +122,14 @@ class TrainingOptions:
             words.append(f"--checkpoints {self.checkpoints}")
         if self.device != "cpu":
             words.append(f"--device {self.device}")
+        if self.precision != "float32":
+            words.append(f"--precision {self.precision}")
+        words += [f"--set {shlex.quote(setting)}" for setting in self.settings]
         return " ".join(words)
+
+
+def _value(text: str) -> object:
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError:
+        return text

@@ -71,5 +71,6 @@ def prepare(options: TrainingOptions, family: Family, corpus: Corpus) -> Run:
             layers=options.layers,
             width=options.width,
             heads=options.heads,
+            **options.switches(),
         )
     return Run(options, family, corpus, tokenizer, model.to(options.device))

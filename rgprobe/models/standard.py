@@ -6,18 +6,22 @@ Saved in Hugging Face format, so that `transformers` and `transformer_lens` load
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
 from safetensors.torch import save
 from torch import Tensor, nn
-from transformers import LlamaConfig, LlamaForCausalLM
+from transformers import AttentionInterface, LlamaConfig, LlamaForCausalLM
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
 from rgprobe.errors import OptionError
 from rgprobe.files import write_bytes, write_text
 from rgprobe.models.tokenizer import BOS_ID, PAD_ID
 
 __all__ = ["StandardTransformer", "build_standard", "save_standard"]
+
+_ATTENTION = "rgprobe_float32"
 
 
 class StandardTransformer(nn.Module):
@@ -68,7 +72,10 @@ def build_standard(*, vocabulary: int, context: int, layers: int, width: int, he
         architectures=["LlamaForCausalLM"],
         dtype=torch.float32,
     )
-    return StandardTransformer(config)
+    AttentionInterface.register(_ATTENTION, _attend_in_float32)
+    model = StandardTransformer(config)
+    model.decoder.set_attn_implementation(_ATTENTION)
+    return model
 
 
 def save_standard(model: nn.Module, directory: Path) -> None:
@@ -78,3 +85,10 @@ def save_standard(model: nn.Module, directory: Path) -> None:
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.decoder.named_parameters()}
     write_bytes(directory / "model.safetensors", save(tensors, metadata={"format": "pt"}))
     write_text(directory / "config.json", model.decoder.config.to_json_string())
+
+
+def _attend_in_float32(module: nn.Module, query: Tensor, key: Tensor, value: Tensor, *args: Any, **kwargs: Any) -> Any:
+    """Attention outside autocast, as the gauge family has it; on a CPU the bfloat16 kernel's gradient is also twice as slow."""
+    with torch.autocast(query.device.type, enabled=False):
+        wide = (x.to(torch.promote_types(x.dtype, torch.float32)) for x in (query, key, value))
+        return sdpa_attention_forward(module, *wide, *args, **kwargs)

@@ -39,6 +39,18 @@ def train_command(
         int, typer.Option(help="Keep this many checkpoints, log-spaced over steps, the first at step 0.")
     ] = TrainingOptions.checkpoints,
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = TrainingOptions.device,
+    precision: Annotated[
+        str, typer.Option(help="float32, or bfloat16: matrix products in bfloat16, everything else in float32.")
+    ] = TrainingOptions.precision,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="NAME=VALUE",
+            help="A switch of a gauge model, such as attention=uniform or log_prior=false; may be repeated.",
+            show_default=False,
+        ),
+    ] = None,
 ) -> None:
     """Train a small model on real text and write a checkpoint that rgprobe can load.
 
@@ -62,6 +74,8 @@ def train_command(
         resume=resume,
         checkpoints=checkpoints,
         device=device,
+        precision=precision,
+        settings=tuple(settings or ()),
     )
     result = _train_with_progress_bar(options)
     for name, loss in result.test.items():

@@ -2,7 +2,8 @@
 
     beta_ij = softmax_j(log pi_j - KL(q_i || Omega_ij q_j) / tau),   tau = exp(s) sqrt(K), one s per head
 
-The pattern exists only where somebody hooks it; otherwise the fused kernel runs.
+With `attention="dot"` the divergence is replaced by the product of a query and a key. The pattern exists only where
+somebody hooks it; otherwise the fused kernel runs.
 """
 
 from __future__ import annotations
@@ -20,43 +21,55 @@ from rgprobe.models.attention.local_covariance import DiagonalCovariance
 from rgprobe.models.gauge.beliefs import Beliefs
 from rgprobe.models.gauge.config import GaugeConfig
 from rgprobe.models.gauge.frames import Frames
+from rgprobe.models.gauge.precision import full_precision, wide
 
 __all__ = ["GaugeAttention", "attend_to_visible", "diagonal_block", "visible_keys"]
 
 
 class GaugeAttention(nn.Module):
-    """Weighs tokens by how little their beliefs diverge from the query's: no queries, no keys."""
+    """Weighs tokens by how little their beliefs diverge from the query's: no query and no key projections."""
 
     def __init__(self, config: GaugeConfig) -> None:
         super().__init__()
         self.config = config
-        kl, h = config.attention == "kl", config.n_heads
-        self.prior = nn.Linear(config.d_model, h, bias=False) if kl and config.log_prior else None
-        projected = config.values == "projected" and config.update == "mlp"
-        self.value = nn.Linear(config.d_model, config.d_model, bias=False) if projected else None
-        self.log_temperature = nn.Parameter(torch.zeros(h)) if kl else None
+        d, h = config.d_model, config.n_heads
+        selective, dot = config.attention != "uniform", config.attention == "dot"
+        self.prior = nn.Linear(d, h, bias=False) if selective and config.log_prior else None
+        self.query = nn.Linear(d, d, bias=False) if dot else None
+        self.key = nn.Linear(d, d, bias=False) if dot else None
+        self.value = nn.Linear(d, d, bias=False) if config.projected_values else None
+        self.successor = nn.Parameter(torch.zeros(h, config.d_head)) if config.hears_successors else None
+        self.log_temperature = nn.Parameter(torch.zeros(h)) if config.attention == "kl" else None
         self.hook_attn_scores = HookPoint()  # (B, H, query, key), nats
         self.hook_pattern = HookPoint()  # (B, H, query, key)
         self.hook_v = HookPoint()  # (B, N, H, K), common frame
 
     def forward(self, beliefs: Beliefs, frames: Frames, state: Float[Tensor, "B N d"]) -> Float[Tensor, "B N H K"]:
         """Values in the common frame, averaged over visible tokens and carried back into the query's frame."""
-        queries, keys, prior = self.features(beliefs, frames, state)  # (B, H, N, W)
-        values = beliefs.mean  # (B, N, H, K)
-        if self.value is not None:
-            values = frames.to_common(self.value(state).unflatten(-1, values.shape[-2:]))
-        values = self.hook_v(values).transpose(1, 2)  # (B, H, N, K)
-        averaged = self.average(queries, keys, values, prior)
-        return frames.to_local(averaged.transpose(1, 2))
+        own = beliefs.mean if self.value is None else wide(self.value(state)).unflatten(-1, beliefs.mean.shape[-2:])
+        carried = Frames() if self.config.attention == "dot" else frames
+        with full_precision(state):
+            queries, keys, prior = self.features(beliefs, frames, state)  # (B, H, N, W)
+            own = own if self.value is None else carried.to_common(own)  # (B, N, H, K)
+            values = own if self.successor is None else _mixed_with_successors(own, self.successor)
+            heard = self.average(queries, keys, self.hook_v(values).transpose(1, 2), prior).transpose(1, 2)
+            if self.successor is not None:  # the first token hears itself, before it has a successor
+                heard = torch.cat([own[:, :1], heard[:, 1:]], 1)
+            return carried.to_local(heard).to(state.dtype)
 
     def features(
         self, beliefs: Beliefs, frames: Frames, state: Float[Tensor, "B N d"]
     ) -> tuple[Float[Tensor, "B H N W"], Float[Tensor, "B H N W"], Float[Tensor, "B H N"] | None]:
         """Queries, keys (the prior included) and the prior."""
-        if self.log_temperature is None or beliefs.log_precision is None:
+        prior = None if self.prior is None else wide(self.prior(state)).transpose(1, 2)
+        if self.query is not None and self.key is not None:
+            heads = beliefs.mean.shape[-2:]
+            queries, keys = (frames.to_common(wide(project(state)).unflatten(-1, heads)).transpose(1, 2)
+                             for project in (self.query, self.key))  # fmt: skip
+            return *_with_prior(queries / math.sqrt(heads[-1]), keys, prior), prior
+        if self.config.attention == "uniform":
             flat = torch.zeros_like(beliefs.mean).transpose(1, 2)
             return flat, flat, None
-        prior = None if self.prior is None else self.prior(state).transpose(1, 2)
         block = self._dense(beliefs, frames) if self.config.covariance == "full" else diagonal_block(beliefs)
         queries, keys = attention_features([block], self.inverse_temperature(), prior)
         return queries, keys, prior
@@ -64,8 +77,8 @@ class GaugeAttention(nn.Module):
     def inverse_temperature(self) -> Float[Tensor, "H 1 1"]:
         """1 / tau."""
         if self.log_temperature is None:
-            raise AttributeError("uniform attention has no temperature")
-        return (self.log_temperature.neg().exp() / math.sqrt(self.config.d_head))[:, None, None]
+            raise AttributeError("only attention by divergence has a temperature")
+        return (wide(self.log_temperature).neg().exp() / math.sqrt(self.config.d_head))[:, None, None]
 
     def average(
         self, queries: Tensor, keys: Tensor, values: Float[Tensor, "B H N D"], prior: Float[Tensor, "B H N"] | None
@@ -73,14 +86,19 @@ class GaugeAttention(nn.Module):
         """sum_j beta_ij v_j."""
         if not (self.hook_attn_scores.has_hooks() or self.hook_pattern.has_hooks()):
             return attend_to_visible(queries, keys, values, include_self=self.config.include_self)
-        scores = self.hook_attn_scores(masked_scores(queries, keys, prior, include_self=self.config.include_self))
+        scores = queries @ keys.mT
+        if self.config.attention == "kl":
+            scores = scores - own_terms(queries, keys, prior)
+        visible = visible_keys(scores.shape[-1], include_self=self.config.include_self, device=scores.device)
+        # hidden keys get the lowest finite number, as in transformer_lens
+        scores = self.hook_attn_scores(scores.masked_fill(~visible, torch.finfo(scores.dtype).min))
         return self.hook_pattern(scores.softmax(-1)) @ values
 
     def _dense(self, beliefs: Beliefs, frames: Frames) -> Block:
         """Diagonal in the token's frame, full in the common one."""
         local, log_precision = beliefs.local.transpose(1, 2), beliefs.log_precision
         if log_precision is None:
-            raise AttributeError("uniform attention has no beliefs")
+            raise AttributeError("only attention by divergence has beliefs")
         covariance = DiagonalCovariance(log_precision.transpose(1, 2).neg().exp())
         u = frames.dense(beliefs.local).unsqueeze(1)  # (B, 1, N, K, K)
         return dense_common_frame(local, covariance, u, orthogonal=True).blocks[0]
@@ -93,7 +111,7 @@ def diagonal_block(beliefs: Beliefs) -> DiagonalBlock | IsotropicBlock:
     then depend on no later token, not even in rounding.
     """
     if beliefs.log_precision is None:
-        raise AttributeError("uniform attention has no beliefs")
+        raise AttributeError("only attention by divergence has beliefs")
     mean, variance = beliefs.mean.transpose(1, 2), beliefs.log_precision.neg().exp().transpose(1, 2)
     if variance.shape[-1] == 1 < mean.shape[-1]:
         return IsotropicBlock(mean, variance)
@@ -130,20 +148,23 @@ def visible_keys(n: int, *, include_self: bool, device: torch.device) -> Bool[Te
     return visible
 
 
-def masked_scores(
-    queries: Float[Tensor, "B H N W"],
-    keys: Float[Tensor, "B H N W"],
-    prior: Float[Tensor, "B H N"] | None,
-    *,
-    include_self: bool,
-) -> Float[Tensor, "B H N N"]:
-    """log pi_j - KL(q_i || q_j) / tau; hidden keys get the lowest finite number, as in transformer_lens.
+def own_terms(
+    queries: Float[Tensor, "B H N W"], keys: Float[Tensor, "B H N W"], prior: Float[Tensor, "B H N"] | None
+) -> Float[Tensor, "B H N 1"]:
+    """What features leave out of -KL(q_i || q_j) / tau: the terms of i alone, which KL(q_i || q_i) = 0 gives."""
+    own = (queries * keys).sum(-1, keepdim=True)
+    return own if prior is None else own - prior.unsqueeze(-1)
 
-    KL(q_i || q_i) = 0 gives the terms of i alone that the features leave out.
-    """
-    own = (queries * keys).sum(-1)
-    if prior is not None:
-        own = own - prior
-    scores = queries @ keys.mT - own.unsqueeze(-1)
-    visible = visible_keys(scores.shape[-1], include_self=include_self, device=scores.device)
-    return scores.masked_fill(~visible, torch.finfo(scores.dtype).min)
+
+def _mixed_with_successors(own: Float[Tensor, "B N H K"], weight: Float[Tensor, "H K"]) -> Float[Tensor, "B N H K"]:
+    """(1 - w) v_j + w v_(j+1); the last token, which nobody hears yet, keeps its own."""
+    return own + weight * (torch.cat([own[:, 1:], own[:, -1:]], 1) - own)
+
+
+def _with_prior(
+    queries: Float[Tensor, "B H N K"], keys: Float[Tensor, "B H N K"], prior: Float[Tensor, "B H N"] | None
+) -> tuple[Tensor, Tensor]:
+    """The prior as one more feature, as `attention_features` has it."""
+    if prior is None:
+        return queries, keys
+    return torch.cat([queries, torch.ones_like(queries[..., :1])], -1), torch.cat([keys, prior.unsqueeze(-1)], -1)

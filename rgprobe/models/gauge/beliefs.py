@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from rgprobe.models.gauge.config import GaugeConfig
-from rgprobe.models.gauge.frames import Frames, rotary_phase, skew
+from rgprobe.models.gauge.frames import Frames, exp_skew, rotary_matrix, skew
+from rgprobe.models.gauge.precision import full_precision, wide
 
 __all__ = ["BeliefMap", "Beliefs", "TokenGeometry", "TokenTable"]
 
@@ -63,27 +63,33 @@ class TokenTable(nn.Module):
 
     def forward(self, ids: Int[Tensor, "B N"], like: Float[Tensor, "B N d"]) -> TokenGeometry:
         """Geometry of a batch; exp(phi) is taken once for each distinct token."""
-        k, phase = self.config.d_head, None
-        if self.config.frames != "none":
-            phase = rotary_phase(ids.shape[1], k, ids.device, like.dtype)
         distinct, where = ids.unique(return_inverse=True)
-        rotations = self.rotations(distinct)  # (T, K, K)
-        token = None if rotations is None else F.embedding(where, rotations.flatten(1)).unflatten(-1, (k, k))
         precision = self.log_precision(distinct) if self.config.attention == "kl" else None  # (T, H S)
         if precision is not None:
             precision = F.embedding(where, precision).unflatten(-1, (self.config.n_heads, -1))
-        return TokenGeometry(Frames(token, phase), precision)
+        return TokenGeometry(self._frames(distinct, where, like), precision)
+
+    def _frames(self, distinct: Int[Tensor, " T"], where: Int[Tensor, "B N"], like: Tensor) -> Frames:
+        if self.config.frames == "none":
+            return Frames()
+        k = self.config.d_head
+        position = rotary_matrix(where.shape[1], k, like.device, wide(like).dtype)  # (N, K, K)
+        rotations = self.rotations(distinct)  # (T, K, K)
+        if rotations is None:
+            return Frames(position)
+        with full_precision(like):
+            return Frames(F.embedding(where, rotations.flatten(1)).unflatten(-1, (k, k)) @ position)
 
     def rotations(self, ids: Int[Tensor, " T"]) -> Float[Tensor, "T K K"] | None:
         """exp(phi) of tokens; None without token frames."""
         if self.phi is None or self.code is None:
             return None
-        rotations: Tensor = torch.linalg.matrix_exp(skew(self.phi(self.code(ids)), self.config.d_head))
-        return rotations
+        with full_precision(ids):
+            return exp_skew(skew(wide(self.phi(self.code(ids))), self.config.d_head))
 
     def log_precision(self, ids: Int[Tensor, " T"]) -> Float[Tensor, "T HS"] | None:
         """Log-precisions of tokens, heads flattened; None where nothing needs them."""
-        return None if self.precision is None or self.code is None else self.precision(self.code(ids))
+        return None if self.precision is None or self.code is None else wide(self.precision(self.code(ids)))
 
 
 class BeliefMap(nn.Module):
@@ -101,10 +107,11 @@ class BeliefMap(nn.Module):
         """Beliefs of one block."""
         heads = (self.config.n_heads, -1)
         local = state if self.global_frame is None else self.global_frame(state)
-        local = local.unflatten(-1, heads)  # (B, N, H, K)
+        local = wide(local.unflatten(-1, heads))  # (B, N, H, K)
         log_precision = geometry.log_precision  # (B, N, H, S)
         if log_precision is not None:
             if self.precision is not None:
                 log_precision = log_precision + self.precision(state).unflatten(-1, heads)
             log_precision = log_precision.clamp(-LARGEST_LOG_PRECISION, LARGEST_LOG_PRECISION)
-        return Beliefs(local, geometry.frames.to_common(local), log_precision)
+        with full_precision(state):
+            return Beliefs(local, geometry.frames.to_common(local), log_precision)

@@ -12,6 +12,7 @@ from rgprobe.models.gauge.attention import GaugeAttention
 from rgprobe.models.gauge.beliefs import BeliefMap, Beliefs, TokenGeometry
 from rgprobe.models.gauge.config import GaugeConfig
 from rgprobe.models.gauge.frames import Frames
+from rgprobe.models.gauge.precision import full_precision
 from rgprobe.models.gauge.vfe import FreeEnergyDescent
 
 __all__ = ["EPSILON", "GaugeBlock"]
@@ -47,7 +48,8 @@ class GaugeBlock(nn.Module):
         state = self.ln1(resid)
         beliefs = self._reported(self.beliefs(state, geometry), geometry.frames)
         if hasattr(self, "descent"):
-            moved = self.descent(self.attn, beliefs, geometry.frames, state)  # (B, N, H, K)
+            with full_precision(state):
+                moved = self.descent(self.attn, beliefs, geometry.frames, state)  # (B, N, H, K)
         else:
             moved = self.attn(beliefs, geometry.frames, state)
         resid = self.hook_resid_mid(resid + self.output(moved.flatten(2)))
@@ -69,7 +71,7 @@ class GaugeBlock(nn.Module):
     def _scale_tril(self, beliefs: Beliefs, frames: Frames) -> Float[Tensor, "B N H K K"]:
         """Lower Cholesky factors of the covariances in the common frame."""
         if beliefs.log_precision is None:
-            raise AttributeError("uniform attention has no beliefs")
+            raise AttributeError("only attention by divergence has beliefs")
         deviation = beliefs.log_precision.mul(-0.5).exp().expand_as(beliefs.local)
         if self.attn.config.covariance != "full":
             return torch.diag_embed(deviation)

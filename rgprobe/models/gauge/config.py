@@ -11,7 +11,7 @@ from rgprobe.errors import OptionError
 __all__ = ["GaugeConfig"]
 
 CHOICES = {
-    "attention": ("kl", "uniform"),
+    "attention": ("kl", "dot", "uniform"),
     "frames": ("so", "rotary", "none"),
     "covariance": ("diagonal", "isotropic", "full"),
     "values": ("projected", "means"),
@@ -19,7 +19,7 @@ CHOICES = {
     "decode": ("linear", "kl"),
 }
 SIZES = ("n_layers", "n_heads", "d_model", "d_vocab", "n_ctx", "d_mlp", "d_code", "inner_steps")
-FLAGS = ("include_self", "log_prior", "global_frame", "state_dependent_precision")
+FLAGS = ("include_self", "successor_values", "log_prior", "global_frame", "state_dependent_precision")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,9 +33,10 @@ class GaugeConfig:
         d_vocab: tokens V.
         n_ctx: longest input, tokens.
         d_mlp: width of the feed-forward part (SwiGLU).
-        d_code: rank R of the token table that frames and precisions are generated from. At 6 blocks of width 128 and
-            2,048 tokens, R = 40 gives as many parameters as the standard model has.
-        attention: "kl", or "uniform" over the visible tokens: the ablation that says whether attention matters.
+        d_code: rank R of the token table that frames and precisions are generated from.
+        attention: "kl"; "dot": queries and keys of their own in the tokens' frames, softmax_j(<q_i, k_j> / sqrt(K) + log pi_j)
+            over values that stay as they are, which with rotary frames, no prior and `include_self` is the standard model;
+            or "uniform" over the visible tokens: the ablation that says whether attention matters.
         include_self: let a token see itself. KL(q_i || q_i) = 0 is the best score there is and queries are keys, so a token
             that sees itself hears little else: leaving it out lowered the loss by 0.09 nats after 200 steps. The first
             token, which sees nothing else, always sees itself.
@@ -47,6 +48,10 @@ class GaugeConfig:
             frame, hence full in the common one.
         values: what is carried between tokens: a linear map of the normalised state, or the "means" of the beliefs. The map
             lowered the loss by 0.11 nats after 200 steps, with 6% more parameters. "vfe" always carries beliefs.
+        successor_values: what is heard of token j is (1 - w) v_j + w v_(j+1), w learned per head and dimension. Divergence
+            finds tokens like the query, and what came after them is the best guess at what comes after the query: with
+            one belief for both roles no pair of blocks can learn to look one token further, as queries and keys do.
+            Without effect where a token sees itself, whose successor is not there yet, or values are means.
         state_dependent_precision: adds a linear map of the normalised state to the log-precision of the token.
         update: "mlp": attention, then a feed-forward part; "vfe": inner steps that lower a free energy instead.
         inner_steps: of "vfe".
@@ -68,7 +73,7 @@ class GaugeConfig:
     d_vocab: int
     n_ctx: int
     d_mlp: int
-    d_code: int = 40
+    d_code: int = 8
     attention: str = "kl"
     include_self: bool = False
     log_prior: bool = True
@@ -77,6 +82,7 @@ class GaugeConfig:
     covariance: str = "diagonal"
     state_dependent_precision: bool = True
     values: str = "projected"
+    successor_values: bool = True
     update: str = "mlp"
     inner_steps: int = 3
     alpha: float = 1.0
@@ -94,10 +100,11 @@ class GaugeConfig:
             value = getattr(self, name)
             self._require(name, "a positive number", type(value) in (int, float) and 0 < value < float("inf"))
         even = f"a multiple of 2 x heads = {2 * self.n_heads}, so that a rotary phase has planes to turn in"
+        self._require("values", "projected, where attention is dot", (self.attention, self.values) != ("dot", "means"))
         self._require("d_model", even, self.d_model % (2 * self.n_heads) == 0)
         pooled = self.attention == "kl" and self.covariance != "full"
         self._require(
-            "update", "mlp, where attention is uniform or covariances are full", self.update == "mlp" or pooled
+            "update", "mlp, where attention is not kl or covariances are full", self.update == "mlp" or pooled
         )
 
     def _require(self, name: str, expected: str, holds: bool) -> None:
@@ -113,6 +120,16 @@ class GaugeConfig:
     def d_variance(self) -> int:
         """Free variances of one belief: K, or 1 if isotropic."""
         return 1 if self.covariance == "isotropic" else self.d_head
+
+    @property
+    def projected_values(self) -> bool:
+        """Whether what is carried between tokens is a linear map of the state."""
+        return self.values == "projected" and self.update == "mlp"
+
+    @property
+    def hears_successors(self) -> bool:
+        """Whether `successor_values` applies."""
+        return self.successor_values and self.projected_values and not self.include_self
 
     @property
     def attention_dir(self) -> str:

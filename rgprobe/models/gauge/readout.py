@@ -9,6 +9,7 @@ from torch.nn import functional as F
 
 from rgprobe.models.gauge.beliefs import LARGEST_LOG_PRECISION, TokenTable
 from rgprobe.models.gauge.config import GaugeConfig
+from rgprobe.models.gauge.precision import full_precision, wide
 
 __all__ = ["KLReadout", "LinearReadout"]
 
@@ -40,11 +41,12 @@ class KLReadout(nn.Module):
 
     def forward(self, state: Float[Tensor, "*batch d"]) -> Float[Tensor, "*batch V"]:
         """Logits."""
-        log_precision = self._log_precision()  # (V, d)
-        precision = log_precision.exp()
-        pulled = precision * self.weight
-        constant = 0.5 * (log_precision - pulled * self.weight).sum(-1)  # (V)
-        return F.linear(state, pulled, constant) - 0.5 * F.linear(state.square() + 1.0, precision)
+        with full_precision(state):
+            log_precision, means, state = self._log_precision(), wide(self.weight), wide(state)  # (V, d), (V, d)
+            precision = log_precision.exp()
+            pulled = precision * means
+            constant = 0.5 * (log_precision - pulled * means).sum(-1)  # (V)
+            return F.linear(state, pulled, constant) - 0.5 * F.linear(state.square() + 1.0, precision)
 
     def _log_precision(self) -> Float[Tensor, "V d"]:
         every = torch.arange(len(self.weight), device=self.weight.device)

@@ -181,3 +181,5 @@ def _draw_beliefs(module: nn.Module) -> None:
         nn.init.orthogonal_(module.global_frame.weight)
     if isinstance(module, GaugeAttention) and module.log_temperature is not None:
         nn.init.zeros_(module.log_temperature)
+    if isinstance(module, GaugeAttention) and module.successor is not None:
+        nn.init.constant_(module.successor, 0.5)

@@ -56,7 +56,7 @@ class FreeEnergyDescent(nn.Module):
         if energies:
             energies.append(self._energy(block, entry, prior, inverse_tau))
             self.hook_free_energy(torch.stack(energies, -1))
-        return frames.to_local(block.mean.transpose(1, 2))
+        return frames.to_local(block.mean.transpose(1, 2)).to(state.dtype)
 
     def _energy(
         self,

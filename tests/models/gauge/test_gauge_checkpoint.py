@@ -56,7 +56,7 @@ def test_a_saved_model_computes_the_same(tmp_path, changes):
         ({"model_type": None}, "model_type: expected 'gauge_transformer', received None"),
         ({"format_version": 2}, "format_version: expected 1, received 2; use the version of rgprobe that wrote it"),
         ({"n_heads": 3}, "d_model: expected a multiple of 2 x heads = 6"),
-        ({"attention": "dot"}, "attention: expected kl"),
+        ({"attention": "cosine"}, "attention: expected kl"),
         ({"colour": "red"}, "colour: expected a field"),
         ({"d_mlp": None}, "d_mlp: expected a positive integer, received nothing"),
         ({"d_mlp": 13}, r"mlp.down.weight: expected shape \(8, 13\), received shape \(8, 12\)"),

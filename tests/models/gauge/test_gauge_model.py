@@ -10,13 +10,17 @@ from transformer_lens.model_protocol import TransformerLensModel
 from rgprobe.errors import OptionError, PromptError
 from rgprobe.gaussian import Gaussian, pairwise_kl, pushforward
 from rgprobe.models import GaugeConfig, GaugeTransformer, kl_attention
+from rgprobe.models.gauge.frames import exp_skew, skew
 from rgprobe.models.standard import build_standard
 
 SIZES = {"n_layers": 2, "n_heads": 2, "d_model": 12, "d_vocab": 23, "n_ctx": 19, "d_mlp": 20, "d_code": 5}
 SWITCHES = [
     {},
     {"attention": "uniform"},
+    {"attention": "dot"},
+    {"attention": "dot", "frames": "rotary", "log_prior": False, "include_self": True},
     {"include_self": True},
+    {"successor_values": False},
     {"include_self": True, "update": "vfe"},
     {"log_prior": False},
     {"global_frame": False},
@@ -146,7 +150,7 @@ def test_frames_are_rotations_that_depend_on_relative_position(frames):
 
 
 def test_a_patched_pattern_or_score_reaches_the_logits():
-    model, ids = gauge(), some_ids()
+    model, ids = gauge(successor_values=False), some_ids()
     uniform = torch.ones(13, 13).double().tril()
     uniform = (uniform / uniform.sum(-1, keepdim=True)).expand(2, 2, 13, 13)
     hooks = [(f"blocks.{block}.attn.hook_pattern", lambda pattern, hook: uniform) for block in range(2)]
@@ -158,6 +162,80 @@ def test_a_patched_pattern_or_score_reaches_the_logits():
         assert (patched - plain).abs().max() > 1e-3
         zeroed = [("blocks.0.attn.hook_v", lambda values, hook: values * 0)]
         assert (model.run_with_hooks(ids, fwd_hooks=zeroed) - plain).abs().max() > 1e-3
+
+
+def test_with_dot_products_rotary_frames_and_no_prior_it_is_the_standard_model():
+    """The twin that is given the prior differs from the standard model by the prior alone."""
+    torch.manual_seed(0)
+    standard = build_standard(vocabulary=23, context=19, layers=2, width=12, heads=2).double()
+    size = {"d_mlp": 48, "d_vocab": 23}
+    model = gauge(attention="dot", frames="rotary", log_prior=False, include_self=True, **size)
+    assert sum(p.numel() for p in model.parameters()) == sum(p.numel() for p in standard.parameters())
+    names = {"embed": "embed_tokens", "ln_final": "norm", "blocks": "layers", "ln1": "input_layernorm",
+             "ln2": "post_attention_layernorm", "attn": "self_attn", "query": "q_proj", "key": "k_proj", "value": "v_proj",
+             "output": "self_attn.o_proj", "gate": "gate_proj", "up": "up_proj", "down": "down_proj"}  # fmt: skip
+    theirs = dict(standard.decoder.model.named_parameters())
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            parameter.copy_(theirs[".".join(names.get(part, part) for part in name.split("."))])
+            if name.endswith(("query.weight", "key.weight")):  # they turn the other way: mirror every plane
+                parameter.view(2, 2, 3, 12)[:, 1] *= -1
+        ids = some_ids()
+        torch.testing.assert_close(model(ids), standard(ids), rtol=1e-7, atol=1e-7)  # their angles are float32
+
+
+@pytest.mark.parametrize("attention", ["uniform", "kl", "dot"])
+def test_what_is_heard_of_a_token_is_mixed_with_its_successor(attention):
+    model, ids = gauge(attention=attention, frames="none"), some_ids()
+    attn = model.blocks[0].attn
+    with torch.no_grad():
+        attn.successor.copy_(torch.linspace(-0.2, 1.3, 12).view(2, 6))
+    _, cache = cached(model, ids)
+    state = model.blocks[0].ln1(cache["blocks.0.hook_resid_pre"])
+    own = attn.value(state).unflatten(-1, (2, 6))
+    heard = torch.empty_like(own)
+    for i in range(13):
+        heard[:, i] = own[:, 0] if i == 0 else 0.0
+        for j in range(i):
+            weight = cache["blocks.0.attn.hook_pattern"][:, :, i, j, None]
+            heard[:, i] += weight * ((1 - attn.successor) * own[:, j] + attn.successor * own[:, j + 1])
+    expected = cache["blocks.0.hook_resid_pre"] + model.blocks[0].output(heard.flatten(2))
+    torch.testing.assert_close(cache["blocks.0.hook_resid_mid"], expected)
+
+
+@pytest.mark.parametrize("switches", [{}, {"covariance": "full"}, {"update": "vfe"}, {"decode": "kl"}], ids=name_of)
+@pytest.mark.parametrize("lowered", ["autocast", "weights"])
+def test_under_low_precision_beliefs_and_scores_stay_float32(switches, lowered):
+    exact, ids = gauge(**switches), some_ids()
+    model = gauge(**switches).to(torch.bfloat16 if lowered == "weights" else torch.float32)
+    with torch.autocast("cpu", torch.bfloat16, enabled=lowered == "autocast"):
+        logits, cache = cached(model, ids)
+    names = ("hook_belief_mean", "hook_belief_scale_tril", "hook_frames", "attn.hook_attn_scores", "attn.hook_pattern")
+    assert {cache[f"blocks.0.{name}"].dtype for name in names} == {torch.float32}
+    pattern = cached(exact, ids)[1]["blocks.0.attn.hook_pattern"]
+    assert (cache["blocks.0.attn.hook_pattern"] - pattern).abs().max() < 0.05
+    assert logits.isfinite().all()
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("size", [0.0, 1e-3, 0.7, 20.0])
+def test_exponentials_of_skew_matrices_are_rotations_to_rounding(dtype, size):
+    generator = torch.Generator().manual_seed(0)
+    phi = (size * torch.randn(5, 21, dtype=torch.float64, generator=generator)).requires_grad_()
+    weight = torch.randn(7, 7, dtype=torch.float64, generator=generator)
+    expected = torch.linalg.matrix_exp(skew(phi, 7))
+    (wanted,) = torch.autograd.grad((expected * weight).sum(), phi)
+    low = phi.detach().to(dtype).requires_grad_()
+    found = exp_skew(skew(low, 7))
+    (gradient,) = torch.autograd.grad((found * weight.to(dtype)).sum(), low)
+    bound = 30 * max(1.0, size) * torch.finfo(dtype).eps * 7
+    assert (found - expected).abs().max() < bound
+    assert (found @ found.mT - torch.eye(7)).abs().max() < bound
+    assert (gradient - wanted).abs().max() < 20 * bound
+
+
+def test_exponentials_pass_a_nan_on():
+    assert exp_skew(torch.full((1, 2, 2), torch.nan)).isnan().all()
 
 
 def test_uniform_attention_is_the_running_mean():
@@ -213,10 +291,10 @@ def test_reset_draws_in_place_by_seed_and_leaves_the_generator_alone():
     torch.manual_seed(5)
     model.reset_parameters(2)
     assert torch.equal(torch.rand(3), expected)
-    fixed = {"ln1.weight", "ln2.weight", "ln_final.weight", "bias", "log_temperature"}
+    fixed = {"ln1.weight", "ln2.weight", "ln_final.weight", "bias", "log_temperature", "successor"}
     for name, parameter in model.named_parameters():
         drawn = not any(name.endswith(end) for end in fixed)
-        assert torch.equal(parameter, first[name]) != drawn or name.endswith("log_temperature"), name
+        assert torch.equal(parameter, first[name]) != drawn or name.endswith(("log_temperature", "successor")), name
     model.reset_parameters(1)
     assert places == {name: p.data_ptr() for name, p in model.named_parameters()}
     assert torch.equal(model.embed.weight, first["embed.weight"])
@@ -255,7 +333,7 @@ def test_bad_input_is_named():
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"attention": "dot"}, r"attention: expected kl \| uniform, received 'dot'"),
+        ({"attention": "cosine"}, r"attention: expected kl \| dot \| uniform, received 'cosine'"),
         ({"frames": "gl"}, "frames: expected so"),
         ({"covariance": "low-rank"}, "covariance: expected"),
         ({"update": "gd"}, "update: expected"),
