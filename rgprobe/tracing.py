@@ -171,8 +171,7 @@ def trace(
     for name in collect:
         _check("collect", name, COLLECTIONS)
     probe = load(model)
-    if estimator.require is not None:
-        estimator.require(probe)
+    estimator.check(probe)
     encoded = probe.encode(prompts, bos=bos, truncate=truncate, attention_mask=attention_mask)
     recorded = [_recorded_positions(len(prompt), positions, sink) for prompt in encoded]
     wanted = _answer_ids(probe, answers, len(encoded))

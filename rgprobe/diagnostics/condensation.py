@@ -134,7 +134,8 @@ DIAGNOSTIC = Diagnostic(
     ),
     requires=frozenset({"beliefs"}),
     measure=condensation,
-    assumption="greedy merging by moment matching; equal token weights; lens beliefs in the trace's reduced basis",
+    assumption="greedy merging by moment matching; equal token weights; lens beliefs in the trace's reduced basis, "
+    "thermal and native ones as products over heads",
     reading="Tokens condense where few meta-tokens lose little, and less than partitions that do not know the content.",
     undefined="fewer than four recorded tokens; no other prompt with as many recorded tokens (position-matched null)",
 )

@@ -87,7 +87,8 @@ DIAGNOSTIC = Diagnostic(
     requires=frozenset({"beliefs"}),
     measure=consensus,
     calibrate=calibrate,
-    assumption="lens beliefs are compared in the trace's reduced basis, where divergences are lower bounds",
+    assumption="lens beliefs are compared in the trace's reduced basis, where divergences are lower bounds; thermal and native "
+    "ones are products over heads, whose divergences add",
     reading="Consensus is a small divergence; a random network agrees with itself too, so only the difference from it counts.",
     undefined="fewer than two recorded tokens; the fraction without a random-initialisation null",
 )

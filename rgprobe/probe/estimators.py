@@ -40,7 +40,7 @@ class Estimator:
         collector: of Gaussian beliefs, called with (probe, recorded positions, attention collector); None for categorical
             beliefs, which are read out from the recorded states once the prompt has passed.
         families: model families that have such beliefs; empty means any.
-        require: refuses a model that has no such beliefs.
+        require: refuses a model of these families that has no such beliefs all the same.
     """
 
     name: str
@@ -55,6 +55,21 @@ class Estimator:
     def gaussian(self) -> bool:
         """Whether beliefs are Gaussians per head, whose divergences add, rather than categorical distributions."""
         return self.collector is not None
+
+    def check(self, probe: Probe) -> None:
+        """Refuse a model that has no such beliefs.
+
+        Raises:
+            OptionError: says why it has none.
+        """
+        if self.families and probe.family not in self.families:
+            only = f"{self.name} beliefs exist in the {' and '.join(self.families)} family only"
+            raise OptionError(
+                f"belief {self.name}", expected=f"a {' or '.join(self.families)} model",
+                received=f"{probe.name}, a {probe.family} model: {only}", remedy="choose lens or thermal beliefs",
+            )  # fmt: skip
+        if self.require is not None:
+            self.require(probe)
 
 
 _KNOWN = (

@@ -17,21 +17,18 @@ __all__ = ["NativeCollector", "require_native"]
 
 
 def require_native(probe: Probe) -> None:
-    """Refuse a model that has no Gaussian beliefs of its own.
+    """Refuse a gauge model whose tokens have no precision, because its attention does not weigh divergences.
 
     Raises:
-        OptionError: a standard model, or a gauge model that does not attend by KL divergence: its tokens have no precision.
+        OptionError: it attends uniformly, or by dot products.
     """
-    if probe.family != "gauge":
-        received = f"{probe.name}, a {probe.family} model: native beliefs exist in the gauge family only"
-    elif probe.bridge.cfg.attention != "kl":
-        received = f"{probe.name}, whose attention is {probe.bridge.cfg.attention}: its tokens have no precision"
-    else:
-        return
-    raise OptionError(
-        "belief native", expected="a gauge model that attends by KL divergence", received=received,
-        remedy="choose lens or thermal beliefs",
-    )  # fmt: skip
+    attention = probe.bridge.cfg.attention
+    if attention != "kl":
+        raise OptionError(
+            "belief native", expected="a gauge model that attends by KL divergence",
+            received=f"{probe.name}, whose attention is {attention}: its tokens have no precision",
+            remedy="choose lens or thermal beliefs",
+        )  # fmt: skip
 
 
 class NativeCollector:
@@ -46,7 +43,6 @@ class NativeCollector:
     """
 
     def __init__(self, probe: Probe, positions: Int[Tensor, "positions"], attention: AttentionCollector) -> None:
-        require_native(probe)
         self.blocks = probe.n_blocks
         self.full = probe.bridge.cfg.covariance == "full"
         self.positions = positions.to(probe.device)
