@@ -11,6 +11,14 @@ from rgprobe.errors import OptionError
 
 __all__ = ["TrainingOptions"]
 
+_WITHOUT_EFFECT = (
+    "out",
+    "corpus",
+    "resume",
+    "device",
+    "gradient_checkpointing",
+)  # on the weights; the corpus has a hash
+
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingOptions:
@@ -38,6 +46,8 @@ class TrainingOptions:
         device: `"cpu"` or `"cuda"`.
         precision: `"float32"`, or `"bfloat16"`: products of activations with weights in bfloat16 (autocast); weights, their
             optimizer, norms, attention and every evaluation stay float32.
+        gradient_checkpointing: keep states between blocks only and compute the blocks again on the way back: less memory for
+            a forward pass more, the same weights.
         settings: switches of a gauge model, fields of `GaugeConfig`, each as `"name=value"`.
 
     Raises:
@@ -66,6 +76,7 @@ class TrainingOptions:
     save_every: int = 100
     device: str = "cpu"
     precision: str = "float32"
+    gradient_checkpointing: bool = False
     settings: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
@@ -101,7 +112,7 @@ class TrainingOptions:
 
     def identity(self) -> str:
         """JSON of every option that changes the weights: a run may only be resumed under an equal identity."""
-        kept = {key: value for key, value in asdict(self).items() if key not in ("out", "corpus", "resume", "device")}
+        kept = {key: value for key, value in asdict(self).items() if key not in _WITHOUT_EFFECT}
         return json.dumps(kept, sort_keys=True)
 
     def command(self) -> str:
@@ -124,6 +135,8 @@ class TrainingOptions:
             words.append(f"--device {self.device}")
         if self.precision != "float32":
             words.append(f"--precision {self.precision}")
+        if self.gradient_checkpointing:
+            words.append("--gradient-checkpointing")
         words += [f"--set {shlex.quote(setting)}" for setting in self.settings]
         return " ".join(words)
 

@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, cast
 
 import torch
 from tokenizers import Tokenizer
@@ -73,4 +74,6 @@ def prepare(options: TrainingOptions, family: Family, corpus: Corpus) -> Run:
             heads=options.heads,
             **options.switches(),
         )
+    if options.gradient_checkpointing:
+        cast(Any, model).activation_checkpointing_enable()  # both families have it, as transformers names it
     return Run(options, family, corpus, tokenizer, model.to(options.device))

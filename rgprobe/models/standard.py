@@ -36,6 +36,10 @@ class StandardTransformer(nn.Module):
         logits: Tensor = self.decoder(input_ids=ids, use_cache=False).logits
         return logits
 
+    def activation_checkpointing_enable(self) -> None:
+        """See `transformers`."""
+        self.decoder.activation_checkpointing_enable()
+
 
 def build_standard(*, vocabulary: int, context: int, layers: int, width: int, heads: int) -> StandardTransformer:
     """A freshly initialised decoder (normal weights of standard deviation 0.02; torch's global seed decides).

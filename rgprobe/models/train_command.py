@@ -42,6 +42,9 @@ def train_command(
     precision: Annotated[
         str, typer.Option(help="float32, or bfloat16: matrix products in bfloat16, everything else in float32.")
     ] = TrainingOptions.precision,
+    gradient_checkpointing: Annotated[
+        bool, typer.Option("--gradient-checkpointing", help="Less memory for longer steps; the same weights.")
+    ] = False,
     settings: Annotated[
         list[str] | None,
         typer.Option(
@@ -75,6 +78,7 @@ def train_command(
         checkpoints=checkpoints,
         device=device,
         precision=precision,
+        gradient_checkpointing=gradient_checkpointing,
         settings=tuple(settings or ()),
     )
     result = _train_with_progress_bar(options)

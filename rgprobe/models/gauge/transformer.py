@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Int
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
 from transformer_lens import HookedRootModule
 from transformer_lens.hook_points import HookPoint
 
@@ -59,6 +60,7 @@ class GaugeTransformer(HookedRootModule):
         self.ln_final = nn.RMSNorm(config.d_model, eps=EPSILON)
         linear = config.decode == "linear"
         self.unembed = LinearReadout(self.embed) if linear else KLReadout(config, self.embed, self.tokens)
+        self.checkpointing = False
         self.reset_parameters()
         self.setup()
 
@@ -83,7 +85,10 @@ class GaugeTransformer(HookedRootModule):
         resid = self.hook_embed(self.embed(ids))  # (B, N, d)
         geometry = self.tokens(ids, resid)
         for block in self.blocks[:stop_at_layer]:
-            resid = block(resid, geometry)
+            if self.checkpointing and self.training and torch.is_grad_enabled():
+                resid = checkpoint(block, resid, geometry, use_reentrant=False)
+            else:
+                resid = block(resid, geometry)
         if stop_at_layer is not None:
             return resid
         if return_type is None:
@@ -92,6 +97,13 @@ class GaugeTransformer(HookedRootModule):
         if return_type == "logits":
             return logits
         return F.cross_entropy(logits[:, :-1].flatten(0, 1), ids[:, 1:].flatten())
+
+    def activation_checkpointing_enable(self) -> None:
+        """While training, keep the states between blocks only, and compute blocks again on the way back; as transformers.
+
+        The gradient is the same to the last bit on a CPU.
+        """
+        self.checkpointing = True
 
     def reset_parameters(self, seed: int | None = None) -> None:
         """Draw every weight afresh, in place; under a forked generator if a seed is given, else from torch's own.

@@ -60,6 +60,23 @@ def test_bfloat16_changes_a_step_by_little_and_leaves_weights_float32(tiny_optio
     assert 0 < max(moved) < 0.2
 
 
+@pytest.mark.parametrize("family", ["standard", "gauge"])
+def test_gradient_checkpointing_saves_memory_and_changes_no_bit(tiny_options, family, monkeypatch):
+    kept = {}
+
+    def keep(tensor):
+        kept[here] = kept.get(here, 0) + tensor.numel()
+        return tensor
+
+    directories = []
+    for here in (False, True):
+        options = tiny_options(str(here), family=family, steps=2, layers=3, gradient_checkpointing=here)
+        with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+            directories.append(train(options).directory)
+    assert weights(directories[0]) == weights(directories[1])
+    assert kept[True] < 0.8 * kept[False]
+
+
 def test_switches_reach_the_model_and_its_record(tiny_options):
     settings = ("frames=rotary", "log_prior=false", "d_code=3")
     directory = train(tiny_options(family="gauge", steps=1, settings=settings)).directory
