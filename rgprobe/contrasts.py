@@ -38,9 +38,10 @@ class Contrast:
     Attributes:
         difference: mean of second - first.
         low, high: 95% interval of the difference.
-        p_value: two-sided; NaN where there is no variance to test against, and where both runs are equal.
+        p_value: two-sided; NaN where there is no variance to test against: a single prompt, or an exact difference.
         sufficient: whether there are enough prompts, seeds or checkpoints for a verdict.
-        equal: whether the two runs agree to the last digit at every prompt, or checkpoint: nothing is left to test.
+        exact: whether the difference is the same to the last digit at every prompt, or checkpoint, as that of two
+            parameters is: nothing is left to test, and a p-value of 0 would loosen the tests of its family.
         carries: which variance the interval carries.
     """
 
@@ -49,8 +50,13 @@ class Contrast:
     high: Float64[np.ndarray, "..."]
     p_value: Float64[np.ndarray, "..."]
     sufficient: Bool[np.ndarray, "..."]
-    equal: Bool[np.ndarray, "..."]
+    exact: Bool[np.ndarray, "..."]
     carries: str
+
+    @property
+    def equal(self) -> Bool[np.ndarray, "..."]:
+        """Where the two runs agree to the last digit."""
+        return self.exact & (self.difference == 0)
 
 
 @dataclass(frozen=True)
@@ -82,7 +88,7 @@ def paired_contrast(
     paired = second - first
     prompts, component = _over_prompts(paired)
     enough = prompts >= MINIMUM_PROMPTS
-    return _contrast(mean_over(paired, 0), [component], enough, equal=_all_zero(paired), carries="prompts")
+    return _contrast(mean_over(paired, 0), [component], enough, exact=_constant(paired), carries="prompts")
 
 
 def excess_contrast(first: Excess, second: Excess) -> Contrast:
@@ -100,16 +106,17 @@ def excess_contrast(first: Excess, second: Excess) -> Contrast:
     """
     paired = second.by_prompt - first.by_prompt
     prompts, component = _over_prompts(paired)
-    sufficient, equal = prompts >= MINIMUM_PROMPTS, _all_zero(paired)
+    sufficient, exact = prompts >= MINIMUM_PROMPTS, _constant(paired)
     difference = mean_over(paired, 0)
     if first.by_seed is None or second.by_seed is None:
-        return _contrast(difference, [component], sufficient, equal=equal, carries="prompts")
+        return _contrast(difference, [component], sufficient, exact=exact, carries="prompts")
     components, counts = [component], [_count(first.by_seed), _count(second.by_seed)]
     if same_seeds(first.by_seed, second.by_seed):
         # one checkpoint twice is one draw, not two
-        components.append((np.where(equal, 0.0, 2 * variance_over(first.by_seed)), counts[0] - 1))
+        exact &= difference == 0
+        components.append((np.where(exact, 0.0, 2 * variance_over(first.by_seed)), counts[0] - 1))
     else:
-        equal = np.zeros_like(equal)
+        exact = np.zeros_like(exact)
         components += [
             (variance_over(one.by_seed) * (1 + 1 / np.maximum(count, 1)), count - 1)
             for one, count in zip((first, second), counts, strict=True)
@@ -117,7 +124,7 @@ def excess_contrast(first: Excess, second: Excess) -> Contrast:
         ]
     enough = sufficient & (np.minimum(*counts) >= MINIMUM_SEEDS)
     carries = "prompts and seeds of the random initialisations"
-    return _contrast(difference, components, enough, equal=equal, carries=carries)
+    return _contrast(difference, components, enough, exact=exact, carries=carries)
 
 
 def group_contrast(
@@ -142,8 +149,8 @@ def group_contrast(
     ]
     sufficient = np.minimum(*counts) >= MINIMUM_CHECKPOINTS
     difference = mean_over(second, 0) - mean_over(first, 0)
-    equal = (difference == 0) & (np.stack([variance for variance, _ in components]).sum(0) == 0)
-    return _contrast(difference, components, sufficient, equal=equal, carries="training seeds")
+    exact = np.stack([variance for variance, _ in components]).sum(0) == 0
+    return _contrast(difference, components, sufficient, exact=exact, carries="training seeds")
 
 
 def prediction_band(by_seed: Float64[np.ndarray, "seeds *entries"]) -> tuple[np.ndarray, np.ndarray]:
@@ -161,12 +168,15 @@ def same_seeds(first: np.ndarray, second: np.ndarray) -> bool:
 
 def _over_prompts(paired: np.ndarray) -> tuple[np.ndarray, Component]:
     prompts = _count(paired)
-    return prompts, (variance_over(paired) / np.maximum(prompts, 1), prompts - 1)
+    variance = np.where(_constant(paired) & (prompts > 1), 0.0, variance_over(paired))
+    return prompts, (variance / np.maximum(prompts, 1), prompts - 1)
 
 
-def _all_zero(paired: np.ndarray) -> np.ndarray:
-    prompts = _count(paired)
-    return ((paired == 0).sum(0) == prompts) & (prompts > 0)
+def _constant(paired: np.ndarray) -> np.ndarray:
+    """Whether all prompts have one value; a variance would be a rounding above zero."""
+    defined = np.isfinite(paired)
+    low, high = np.where(defined, paired, np.inf).min(0), np.where(defined, paired, -np.inf).max(0)
+    return np.asarray(defined.any(0) & (low == high))
 
 
 def _count(values: np.ndarray) -> np.ndarray:
@@ -182,7 +192,7 @@ def _contrast(
     components: Sequence[Component],
     sufficient: np.ndarray,
     *,
-    equal: np.ndarray,
+    exact: np.ndarray,
     carries: str,
 ) -> Contrast:
     """A t interval with the sum of independent variances; one component keeps its own degrees of freedom exactly."""
@@ -194,8 +204,7 @@ def _contrast(
         share = np.where(variance > 0, variances / variance, 0.0)
         freedom = np.where(variance > 0, 1 / (share**2 / freedoms).sum(0), 1.0)
         error = np.sqrt(variance)
-        # no spread at all: unequal values differ for certain, equal ones leave nothing to test
-        ratio = np.where(error > 0, np.abs(difference) / error, np.where(difference == 0, np.nan, np.inf))
+        ratio = np.where(error > 0, np.abs(difference) / error, np.nan)
     half = _quantile(freedom) * error
-    p_value = np.where(np.isfinite(error), 2 * special.stdtr(freedom, -ratio), np.nan)
-    return Contrast(difference, difference - half, difference + half, p_value, sufficient, equal, carries)
+    p_value = 2 * special.stdtr(freedom, -ratio)
+    return Contrast(difference, difference - half, difference + half, p_value, sufficient, exact, carries)

@@ -114,8 +114,16 @@ def test_equal_runs_leave_nothing_to_test():
     for contrast in (paired_contrast(value, value), excess_contrast(Excess(value, seeds), Excess(value, seeds))):
         assert contrast.equal.tolist() == [True, True, False]
         assert np.isnan(contrast.p_value).all()
-    constant = paired_contrast(value, value + 0.5)
-    assert not constant.equal.any()
+
+
+def test_an_exact_difference_is_known_without_a_test():
+    first = np.full((24, 2), 0.1)
+    contrast = paired_contrast(first, first * 3)  # a variance of these would be a rounding above zero
+    assert contrast.exact.all()
+    assert not contrast.equal.any()
+    assert np.isnan(contrast.p_value).all()
+    np.testing.assert_allclose(contrast.low, 0.2, rtol=1e-12)
+    np.testing.assert_allclose(contrast.high, 0.2, rtol=1e-12)
 
 
 def test_prompts_that_one_run_lacks_count_for_neither():

@@ -122,8 +122,10 @@ def _judged(contrast: Contrast, dims: Sequence[Hashable], names: Sequence[str]) 
     fields = {name: xr.Variable(dims, getattr(contrast, name)) for name in FIELDS}
     significant = significant_in_families(contrast.p_value, dims)
     first, second = words_of(names)
-    words = np.where(significant, np.where(contrast.difference > 0, second, first), NO_DIFFERENCE)
-    words = np.where(contrast.sufficient & np.isfinite(contrast.p_value), words, "descriptive")
+    # what differs exactly, as two parameters do, is named without a test
+    words = np.where(significant | contrast.exact, np.where(contrast.difference > 0, second, first), NO_DIFFERENCE)
+    judged = contrast.sufficient & (np.isfinite(contrast.p_value) | contrast.exact)
+    words = np.where(judged, words, "descriptive")
     words = np.where(contrast.equal, EQUAL, words)
     words = np.where(np.isfinite(contrast.difference), words, "")
     return {

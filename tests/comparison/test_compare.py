@@ -111,6 +111,21 @@ def test_the_difference_of_excesses_takes_out_what_the_architecture_alone_makes(
     assert set(verdicts(comparison, "level_excess_verdict").ravel()) == {"no difference found"}
 
 
+def test_what_differs_exactly_is_named_and_leaves_the_tests_of_the_others_alone():
+    rng = np.random.default_rng(17)
+    values = [random_values(rng, 3, shift=shift) for shift in (0.0, 0.2)]
+    for index, value in enumerate(values):
+        value[0] = 0.1 + 0.3 * index
+    exact = rg.compare({name: planted_flow(value) for name, value in zip("ab", values, strict=True)}).to_xarray()[
+        "fake"
+    ]
+    others = {name: planted_flow(value[1:], names=["q1", "q2"]) for name, value in zip("ab", values, strict=True)}
+    assert set(exact["verdict"].sel(quantity="q0").values) == {"b above a"}
+    assert exact["level_p_value"].isnull().values.tolist() == [True, False, False]
+    without = rg.compare(others).to_xarray()["fake"]["level_significant"].values
+    assert exact["level_significant"].values[1:].tolist() == without.tolist()
+
+
 def test_heads_enter_as_their_mean_and_may_be_unequally_many():
     rng = np.random.default_rng(6)
     dims = ("prompt", "block", "head")
