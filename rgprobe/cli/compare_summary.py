@@ -53,7 +53,10 @@ def comparison_text(comparison: FlowComparison, files: Sequence[Path]) -> str:
     rows = [header, *(_row(row, comparison.names) for row in table.to_dict("records"))]
     widths = [max(len(row[column]) for row in rows) for column in range(len(header))]
     lines = ["  ".join(_aligned(row, widths)).rstrip() for row in rows]
-    left_out = [f"Not compared: {each.diagnostic}, {each.quantity}: {each.reason}." for each in comparison.not_compared]
+    by_reason: dict[str, list[str]] = {}
+    for each in comparison.not_compared:
+        by_reason.setdefault(each.reason, []).append(f"{each.diagnostic}, {each.quantity}".replace("_", " "))
+    left_out = [f"Not compared: {'; '.join(names)}: {reason}." for reason, names in by_reason.items()]
     notes = [
         line
         for note in (comparison.statement, *left_out)
