@@ -19,6 +19,7 @@ from rgprobe.models.gauge.beliefs import BeliefMap, TokenTable
 from rgprobe.models.gauge.block import EPSILON, GaugeBlock
 from rgprobe.models.gauge.checkpoint import check_tensors, read_config, read_tensors, write_checkpoint
 from rgprobe.models.gauge.config import GaugeConfig
+from rgprobe.models.gauge.precision import wide
 from rgprobe.models.gauge.readout import KLReadout, LinearReadout
 
 __all__ = ["GaugeTransformer"]
@@ -28,13 +29,13 @@ class GaugeTransformer(HookedRootModule):
     """A causal language model whose attention is the divergence between beliefs; no query and no key projections.
 
     Each block turns the normalised state x_i into one Gaussian belief per head, q_i = N(mu_i, Sigma_i) with mu = G x,
-    carried between tokens by rotations Omega_ij = U_i U_j^-1 (`frames`), and averages the means by
+    carried between tokens by rotations Omega_ij = U_i U_j^-1 (`frames`), and averages values by
     beta_ij = softmax_j(log pi_j - KL(q_i || Omega_ij q_j) / tau). The rest is the standard model: RMSNorm, SwiGLU, a
     readout tied to the embedding.
 
     Hooks: those of transformer_lens by their names (`blocks.{l}.hook_resid_pre`, `blocks.{l}.attn.hook_pattern`, ...),
-    and `blocks.{l}.hook_belief_mean`, `hook_belief_scale_tril`, `hook_frames`; with `update="vfe"` also
-    `blocks.{l}.descent.hook_free_energy`.
+    and `blocks.{l}.hook_belief_mean`, `hook_belief_scale_tril`, `hook_belief_log_precision`, `hook_frames`; with
+    `update="vfe"` also `blocks.{l}.descent.hook_free_energy`.
 
     Args:
         config: sizes and switches.
@@ -190,7 +191,8 @@ def _draw_beliefs(module: nn.Module) -> None:
     if isinstance(module, TokenTable) and module.code is not None:
         nn.init.normal_(module.code.weight)  # of order one: what it is multiplied with is small
     if isinstance(module, BeliefMap) and module.global_frame is not None:
-        nn.init.orthogonal_(module.global_frame.weight)
+        weight = module.global_frame.weight
+        weight.copy_(nn.init.orthogonal_(torch.empty_like(weight, dtype=wide(weight).dtype)))  # none in half precision
     if isinstance(module, GaugeAttention) and module.log_temperature is not None:
         nn.init.zeros_(module.log_temperature)
     if isinstance(module, GaugeAttention) and module.successor is not None:

@@ -301,6 +301,15 @@ def test_reset_draws_in_place_by_seed_and_leaves_the_generator_alone():
     assert model.unembed.weight is model.embed.weight
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_a_half_precision_model_can_be_drawn_afresh(dtype):
+    model = GaugeTransformer(GaugeConfig(**SIZES)).to(dtype)
+    model.reset_parameters(4)
+    rotation = model.blocks[0].beliefs.global_frame.weight.detach().float()
+    assert (rotation @ rotation.mT - torch.eye(12)).abs().max() < 8 * torch.finfo(dtype).eps
+    assert model(some_ids()).isfinite().all()
+
+
 def test_it_is_a_transformer_lens_model():
     model, ids = gauge(), some_ids()
     assert isinstance(model, TransformerLensModel)
