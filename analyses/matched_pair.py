@@ -1,9 +1,12 @@
 """Is the gauge model as good a language model as its standard twin, and which of its parts matter?
 
     python analyses/matched_pair.py RUNS [--only pair|ablations|characters] [--workers 2]
+    python analyses/matched_pair.py RUNS --step-time
+    python analyses/matched_pair.py RUNS --table
 
-Trains whatever is not yet finished under RUNS, one thread per run, an interrupted run from where it stopped, and prints
-RUNS/summary.json as the tables of docs/matched-pair.md. Equal data, batches, steps and optimizer; parameters are counted.
+The first trains whatever is not yet finished under RUNS, one thread per run and an interrupted run from where it stopped,
+and writes RUNS/summary.json; the second times training steps of both families in turns and adds them to the summary (leave
+the machine alone meanwhile); the third prints the tables of docs/matched-pair.md. Equal data, batches, steps and optimizer.
 
 - pair: both families with seeds 0, 1, 2 at the shipped size and length, and the standard model with the gauge model's
   log-prior over keys, so that the comparison does not credit divergences with what the prior does.
@@ -15,19 +18,25 @@ from __future__ import annotations
 
 import argparse
 import json
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from multiprocessing import get_context
 from pathlib import Path
+from statistics import median
 from typing import Any
 
+import numpy as np
 import torch
+from scipy import stats
 
+from rgprobe.models.families import get_family
+from rgprobe.models.optimization import build_optimizer, optimize_step
 from rgprobe.models.options import TrainingOptions
 from rgprobe.models.training import train
 
 SEEDS = (0, 1, 2)
-STEPS = 3000
+STEPS = 2000
 # The standard model in the gauge model's parts: dot products, rotary frames, a token sees itself, the full feed-forward width
 STANDARD = ("attention=dot", "frames=rotary", "d_mlp=512")
 WITH_PRIOR = (*STANDARD, "include_self=true")
@@ -58,35 +67,51 @@ def runs(root: Path) -> Iterator[tuple[str, TrainingOptions]]:
         "gauge": {"family": "gauge"},
         "standard with log-prior": {"family": "gauge", "settings": WITH_PRIOR},
     }
-    for seed in SEEDS:
-        for name, choice in twins.items():
-            yield "pair", replace(common, out=root / "pair" / _slug(name) / f"seed-{seed}", seed=seed, **choice)
+    for seed, name in [(seed, name) for seed in SEEDS for name in ("standard", "gauge")] + [
+        (seed, "standard with log-prior") for seed in SEEDS
+    ]:
+        yield "pair", replace(common, out=root / "pair" / _slug(name) / f"seed-{seed}", seed=seed, **twins[name])
     third = replace(common, steps=STEPS // 3)
     yield "ablations", replace(third, out=root / "ablations" / "standard", family="standard")
     for name, settings in ABLATIONS.items():
         yield "ablations", replace(third, out=root / "ablations" / _slug(name), family="gauge", settings=settings)
-    small = {"level": "character", "layers": 4, "heads": 8, "context": 64, "batch": 12, "steps": 2000}
+    small = {"level": "character", "layers": 4, "heads": 8, "context": 64, "batch": 12}
     for name, choice in twins.items():
         yield "characters", replace(common, out=root / "characters" / _slug(name), **choice, **small)
 
 
 def main() -> None:
-    """Train what is missing, then summarise."""
+    """Train what is missing and summarise, or time steps, or print tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("root", type=Path, metavar="RUNS")
     parser.add_argument("--only", choices=["pair", "ablations", "characters"])
     parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--step-time", action="store_true")
+    parser.add_argument("--table", action="store_true")
     arguments = parser.parse_args()
-    chosen = [options for group, options in runs(arguments.root) if arguments.only in (None, group)]
+    path = arguments.root / "summary.json"
+    summary: dict[str, Any] = json.loads(path.read_text("utf-8")) if path.exists() else {}
+    if arguments.table:
+        print("\n\n".join(tables(summary)))
+        return
+    if arguments.step_time:
+        summary["step_seconds"] = step_seconds()
+    else:
+        train_missing(arguments.root, arguments.only, arguments.workers)
+        summary["runs"] = finished_runs(arguments.root)
+    path.write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
+
+
+def train_missing(root: Path, only: str | None, workers: int) -> None:
+    """Train the runs of a group, or of all, that have not finished."""
+    chosen = [options for group, options in runs(root) if only in (None, group)]
     missing = [options for options in chosen if not (options.out / "training.json").exists()]
-    with get_context("spawn").Pool(arguments.workers) as pool:
+    with get_context("spawn").Pool(workers) as pool:
         for finished in pool.imap_unordered(_train, missing, chunksize=1):
             print(finished, flush=True)
-    summary = summarise(arguments.root)
-    (arguments.root / "summary.json").write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
 
 
-def summarise(root: Path) -> dict[str, dict[str, Any]]:
+def finished_runs(root: Path) -> dict[str, dict[str, Any]]:
     """What each finished run recorded: steps, parameters, losses."""
     found = {}
     for _, options in runs(root):
@@ -102,6 +127,98 @@ def summarise(root: Path) -> dict[str, dict[str, Any]]:
                 "test_bits_per_character": record["test_all"]["bits_per_character"],
             }
     return found
+
+
+def step_seconds(rounds: int = 15) -> dict[str, dict[str, float]]:
+    """Median process time of one training step at the shipped size, one thread, families and precisions in turns."""
+    torch.set_num_threads(1)
+    stream = np.random.default_rng(0).integers(2, 2048, 100_000)
+    trained = {}
+    for family in ("standard", "gauge"):
+        for precision in ("float32", "bfloat16"):
+            options = TrainingOptions(out=Path("unused"), family=family, precision=precision)
+            sizes = {name: getattr(options, name) for name in ("vocabulary", "context", "layers", "width", "heads")}
+            model = get_family(family).build(**sizes)
+            trained[family, precision] = (model, build_optimizer(model, options), options)
+    seconds: dict[tuple[str, str], list[float]] = {key: [] for key in trained}
+    for step in range(rounds + 2):
+        for key, (model, optimizer, options) in trained.items():
+            start = time.process_time()
+            optimize_step(model, optimizer, stream, step, options)
+            seconds[key].append(time.process_time() - start)
+    medians = {key: median(times[2:]) for key, times in seconds.items()}  # the first two warm up
+    return {
+        precision: {family: round(medians[family, precision], 4) for family in ("standard", "gauge")}
+        for precision in ("float32", "bfloat16")
+    }
+
+
+def tables(summary: dict[str, Any]) -> Iterator[str]:
+    """Markdown: the pair, its differences, the ablations, the character level, and the time of a step."""
+    found = summary["runs"]
+    pair = _grouped(found, "pair")
+    if pair:
+        yield _markdown(
+            ["model", "parameters", *(f"seed {seed}" for seed in SEEDS), "mean test loss", "bits per character"],
+            [_pair_row(name, runs) for name, runs in pair.items()],
+        )
+        others = [name for name in pair if name != "gauge" and "gauge" in pair]
+        yield _markdown(
+            ["difference in test loss, nats per token", "mean", "95% interval"],
+            [_difference_row(name, pair[name], pair["gauge"]) for name in others],
+        )
+    for group in ("ablations", "characters"):
+        rows = [
+            [
+                key.split("/")[1].replace("-", " "),
+                f"{run['n_parameters']:,}",
+                f"{run['validation']:.4f}",
+                f"{run['test']:.4f}",
+            ]
+            for key, run in found.items()
+            if key.startswith(group)
+        ]
+        if rows:
+            yield _markdown([group, "parameters", "validation loss", "test loss"], rows)
+    if "step_seconds" in summary:
+        yield _markdown(
+            ["a training step, seconds", "standard", "gauge", "ratio"],
+            [
+                [name, f"{times['standard']:.3f}", f"{times['gauge']:.3f}", f"{times['gauge'] / times['standard']:.2f}"]
+                for name, times in summary["step_seconds"].items()
+            ],
+        )
+
+
+def _grouped(found: dict[str, dict[str, Any]], group: str) -> dict[str, dict[str, dict[str, Any]]]:
+    grouped: dict[str, dict[str, dict[str, Any]]] = {}
+    for key, run in found.items():
+        if key.startswith(group):
+            _, name, seed = key.split("/")
+            grouped.setdefault(name.replace("-", " "), {})[seed] = run
+    return grouped
+
+
+def _pair_row(name: str, runs: dict[str, dict[str, Any]]) -> list[str]:
+    losses = [f"{runs[f'seed-{seed}']['test']:.4f}" if f"seed-{seed}" in runs else "" for seed in SEEDS]
+    mean, bits = (np.mean([run[key] for run in runs.values()]) for key in ("test", "test_bits_per_character"))
+    return [name, f"{next(iter(runs.values()))['n_parameters']:,}", *losses, f"{mean:.4f}", f"{bits:.4f}"]
+
+
+def _difference_row(name: str, other: dict[str, dict[str, Any]], gauge: dict[str, dict[str, Any]]) -> list[str]:
+    """Runs of equal seed saw equal batches, so seeds are paired; Student's t over them."""
+    seeds = sorted(other.keys() & gauge.keys())
+    differences = np.array([gauge[seed]["test"] - other[seed]["test"] for seed in seeds])
+    half = (
+        stats.t.ppf(0.975, len(seeds) - 1) * differences.std(ddof=1) / np.sqrt(len(seeds)) if len(seeds) > 1 else np.nan
+    )
+    mean = differences.mean()
+    interval = f"{mean - half:+.4f} to {mean + half:+.4f}" if len(seeds) > 1 else "one seed"
+    return [f"gauge - {name} ({len(seeds)} seeds)", f"{mean:+.4f}", interval]
+
+
+def _markdown(head: list[str], rows: list[list[str]]) -> str:
+    return "\n".join("| " + " | ".join(cells) + " |" for cells in [head, ["---"] * len(head), *rows])
 
 
 def _train(options: TrainingOptions) -> str:
