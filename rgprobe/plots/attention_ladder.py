@@ -56,7 +56,7 @@ STYLE = {
 # Where a name stands from its point in the right panel, where not to the upper right.
 ASIDE: Mapping[str, tuple[tuple[float, float], str]] = {
     "cached": ((-6, 4), "right"),
-    "parts": ((0, -11), "center"),
+    "parts": ((5, -11), "right"),
     "window": ((-6, 4), "right"),
     "low-rank": ((-6, 4), "right"),
     "common-frame": ((7, -10), "left"),

@@ -1,0 +1,118 @@
+"""`docs/benchmarks.md` is written from a saved result. To write it again, with another one or the same:
+
+rgprobe bench attention --out DIR && python tests/test_benchmarks_page.py DIR
+python tests/test_benchmarks_page.py
+"""
+
+import shutil
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from rgprobe.models.bench.options import LadderOptions
+from rgprobe.models.bench.result import LadderResult
+from rgprobe.models.bench.rungs import LADDER
+from rgprobe.models.bench.table import tables
+
+DOCS = Path(__file__).parents[1] / "docs"
+PAGE, RECORD, FIGURE = DOCS / "benchmarks.md", DOCS / "attention-ladder.json", DOCS / "images" / "attention-ladder.svg"
+
+HEADER = """# Benchmarks
+
+Written from `attention-ladder.json` by `python tests/test_benchmarks_page.py`; a test fails when page and file differ.
+
+## The attention ladder
+
+`rgprobe bench attention [--out DIR] [--quick]` measures ways to compute
+
+    beta_ij = softmax_j(-KL(q_i || Omega_ij q_j) / tau)
+    output_i = sum_j beta_ij Omega_ij v_j,   Omega_ij = exp(phi_i) exp(-phi_j)
+
+over Gaussian beliefs with full covariance, causal, one head. It writes `DIR/attention-ladder.json` and a figure (SVG, PDF,
+PNG). Everything here is a ratio: absolute times are in the JSON file, and belong to the machine that measured them.
+"""
+
+MEASURED = """
+### How it is measured
+
+- **Time.** One process, one torch thread, float32. At each size all methods take turns, one call per round, so that
+  a machine that slows down slows all of them; medians of process CPU time over the rounds, after one warm-up call. A call
+  under 10 ms is repeated within its round. Inputs are mean, covariance, phi and values, and the time includes the
+  exponentials, except for `frames-given` and `parts`, which are given the group elements, as is a layer that shares frames
+  with others. Forward is without a graph; forward with backward ends in gradients to all inputs.
+- **What is left out.** A method that is predicted, from its smaller sizes, to need more than BUDGET CPU seconds for one call
+  is left out, and the JSON file says so with the prediction. Slow methods are called less often, those over PATIENCE s once;
+  the JSON file has the number of calls.
+- **Memory.** Largest sum of bytes that torch's allocator holds at once, beyond the inputs, counted by its profiler in
+  a process of its own: exact to the byte at every size, where resident memory moves in megabytes. What the
+  matrix-product library takes for itself is not in it.
+- **Error.** Largest absolute difference of an attention weight from float64, transported pair by pair from the same float32
+  numbers, over 64 evenly spaced queries (all at N up to 64).
+- **Growth.** Least-squares slope of log amount against log size, over all sizes measured on the line. Small sizes are mostly
+  overhead, so the exponents lie below the asymptotic ones.
+- **Beliefs.** In the common frame means are N(0, 1) and covariances Wishart with 2 K samples, so that they are comparable
+  there, as in a trained model. Random frames exp(phi) carry them to their tokens: phi is a skew part with entries of variance
+  1 / (2 K), plus a strain that bounds the condition number by c, log-uniform in [1, 100]. kappa = 4 keeps rows spread over
+  many keys.
+
+The pairwise methods are as fast as was found possible with torch in that formulation: one matrix product per key serves all
+queries of a chunk, keys after the last query of a chunk are never touched, inverses have a backward of two products, and the
+diagonal projection never forms Omega_ij. Chunks bound their memory; held at once, the pairs would take several times
+4 N^2 K^2 bytes. Their backward runs chunk by chunk on a given upstream gradient, which spares them the second forward
+that a network would need.
+"""
+
+
+def page() -> str:
+    result = LadderResult.from_json(RECORD.read_text("utf-8"))
+    rungs = "\n".join(f"| `{m.name}` | {m.title} | {_claim(m.exact)} |" for m in result.methods)
+    options, versions = result.options, result.versions
+    made = (
+        f"### Result\n\nMade by `rgprobe bench attention{_effort(options)}`: "
+        f"torch {versions['torch']}, {versions['processor']}, {versions['threads']} thread, seed {options['seed']}, "
+        f"at most {options['rounds']} rounds."
+    )
+    measured = MEASURED.replace("BUDGET", f"{options['budget']:g}").replace("PATIENCE", f"{options['patience']:g}")
+    parts = [
+        HEADER,
+        f"| method | what it is | weights |\n|---|---|---|\n{rungs}\n{measured}",
+        made,
+        "![Time against tokens, and error against time](images/attention-ladder.svg)",
+        *(table.as_markdown() for table in tables(result)),
+    ]
+    return "\n\n".join(part.strip("\n") for part in parts) + "\n"
+
+
+def _effort(options: Mapping[str, Any]) -> str:
+    quick = [list(point) for point in LadderOptions.quick().points]
+    return " --quick" if [list(point) for point in options["points"]] == quick else ""
+
+
+def _claim(exact: bool | None) -> str:
+    return {True: "exact", False: "approximate", None: "of something else"}[exact]
+
+
+def test_the_page_is_what_the_result_says():
+    assert PAGE.read_text("utf-8") == page(), "run python tests/test_benchmarks_page.py"
+
+
+def test_the_result_has_todays_methods_and_no_paths():
+    text = RECORD.read_text("utf-8")
+    result = LadderResult.from_json(text)
+    assert [(m.name, m.title, m.exact) for m in result.methods] == [
+        (r.name, r.claim.title, r.claim.exact) for r in LADDER
+    ]
+    assert "/home" not in text
+    assert "/tmp" not in text
+
+
+def test_the_figure_is_there():
+    assert "</svg>" in FIGURE.read_text("utf-8")
+
+
+if __name__ == "__main__":
+    if len(sys.argv) > 1:
+        for target in (RECORD, FIGURE):
+            shutil.copyfile(Path(sys.argv[1]) / target.name, target)
+    PAGE.write_text(page(), "utf-8")
