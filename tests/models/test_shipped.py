@@ -9,14 +9,14 @@ from torch import nn
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from rgprobe.errors import CheckpointError, OptionError
-from rgprobe.models import shipped
+from rgprobe.models import GaugeTransformer, shipped
 from rgprobe.models.corpus import Document
 from rgprobe.models.evaluation import document_loss
 from rgprobe.models.shipped import shipped_names, shipped_path, verify_shipped
 from rgprobe.models.tokenizer import BOS_ID, PAD_ID, train_tokenizer
 
+PAIR = ("standard-small", "gauge-small")
 DIRECTORY = shipped_path("standard-small")
-RECORD = json.loads((DIRECTORY / "training.json").read_text())
 
 
 class Logits(nn.Module):
@@ -28,6 +28,17 @@ class Logits(nn.Module):
 
     def forward(self, ids):
         return self.decoder(input_ids=ids, use_cache=False).logits
+
+
+def record_of(name):
+    return json.loads((shipped_path(name) / "training.json").read_text())
+
+
+def model_of(name):
+    directory = shipped_path(name)
+    if name == "gauge-small":
+        return GaugeTransformer.from_pretrained(directory)
+    return Logits(AutoModelForCausalLM.from_pretrained(directory))
 
 
 def test_every_shipped_file_is_in_the_manifest():
@@ -58,13 +69,25 @@ def test_unknown_name_lists_what_exists():
         shipped_path("standard-large")
 
 
-def test_checkpoint_is_small_and_float32():
-    model = AutoModelForCausalLM.from_pretrained(DIRECTORY)
+@pytest.mark.parametrize("name", PAIR)
+def test_checkpoint_is_small_and_float32(name):
+    model = model_of(name)
     n_parameters = sum(parameter.numel() for parameter in model.parameters())
-    assert n_parameters == RECORD["n_parameters"] == 1_836_672
+    assert n_parameters == record_of(name)["n_parameters"]
     assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}
-    assert (DIRECTORY / "model.safetensors").stat().st_size < 8_000_000
-    assert model.config.num_hidden_layers == 6
+    assert (shipped_path(name) / "model.safetensors").stat().st_size < 8_000_000
+
+
+def test_the_pair_is_matched():
+    """Same tokenizer, same options, same tokens seen, equally many parameters."""
+    standard, gauge = (record_of(name) for name in PAIR)
+    for file in ("tokenizer.json", "tokenizer_config.json"):
+        assert len({(shipped_path(name) / file).read_bytes() for name in PAIR}) == 1
+    assert abs(gauge["n_parameters"] / standard["n_parameters"] - 1) < 0.001
+    assert {**gauge["options"], "family": "standard"} == standard["options"]
+    assert gauge["corpus"] == standard["corpus"]
+    assert gauge["options"]["settings"] == []
+    assert gauge["test_all"]["nats_per_token"] < standard["test_all"]["nats_per_token"]
 
 
 def test_tokenizer_opens_texts_and_pads_with_a_token_of_its_own():
@@ -75,25 +98,21 @@ def test_tokenizer_opens_texts_and_pads_with_a_token_of_its_own():
     assert batch["input_ids"][1][0] == BOS_ID
 
 
-def test_recorded_test_loss_is_reached():
+@pytest.mark.parametrize("name", PAIR)
+def test_recorded_test_loss_is_reached(name):
     text = Path(__file__).with_name("hamlet_opening.txt").read_text("utf-8")
-    recorded = RECORD["test_slice"]
+    recorded = record_of(name)["test_slice"]
     assert recorded["opening_of"] == "hamlet"
     assert len(text) == recorded["characters"]
-    loss = document_loss(
-        Logits(AutoModelForCausalLM.from_pretrained(DIRECTORY)),
-        Tokenizer.from_file(str(DIRECTORY / "tokenizer.json")),
-        Document("hamlet", text),
-        context=256,
-    )
+    tokenizer = Tokenizer.from_file(str(shipped_path(name) / "tokenizer.json"))
+    loss = document_loss(model_of(name), tokenizer, Document("hamlet", text), context=256)
     assert loss.nats_per_token == pytest.approx(recorded["nats_per_token"], abs=1e-3)
     assert loss.tokens == recorded["tokens"]
 
 
-def test_trained_model_beats_a_fresh_one_by_far():
-    assert RECORD["test_all"]["nats_per_token"] < 4  # ln 2048 = 7.62 is knowing nothing
-    assert RECORD["options"]["steps"] == 3000
-    assert "note" not in RECORD
+@pytest.mark.parametrize("name", PAIR)
+def test_trained_model_beats_a_fresh_one_by_far(name):
+    assert record_of(name)["test_all"]["nats_per_token"] < 4  # ln 2048 = 7.62 is knowing nothing
 
 
 def test_shipped_tokenizer_is_what_training_writes():
