@@ -1,1 +1,75 @@
-"""Systems whose answer is known: each module has `sample(...)` and `exact(...)`."""
+"""Systems whose answer is known: each module has `sample(...)` and `exact(...)`.
+
+=========================== ========================================================= ===============================
+module                      system                                                    what is known
+=========================== ========================================================= ===============================
+`ar1`                       block, gap and environment of an AR(1) process            canonical correlation, filter
+`broadcast_tree`            spins copied down a tree with errors                      correlation by leaf distance
+`contracting_layers`        tokens that turn towards a limit, or rest                 angular steps, CKA slope
+`draws_without_replacement` a shuffled deck                                        posterior, entropy of each draw
+`equiangular`               attention between tokens at equal angles                  cosine against time
+`gaussian_gram`             tokens in a wide random ReLU network                      Gram kernel layer by layer
+`hypercube`                 points of a turned cube                                   intrinsic dimension
+`ising_chain`               one-dimensional Ising model                               correlation, mutual information
+`linear_flow`               linear layers with planted singular values                singular values, operator gains
+`markov_blocks`             block-structured Markov chain                             whole spectrum, block eigenvectors
+`mess3`                     hidden Markov model of three states                       beliefs, entropy-rate bracket
+`migdal_kadanoff`           renormalization of the Ising coupling                     fixed point, y, nu
+`planted_icc`               families of paraphrases                                   intraclass correlation
+`planted_step`              a step in autocorrelated noise                            its height and standard error
+`planted_tree`              Gaussian beliefs at the leaves of a tree                  clades
+`power_law_spectrum`        Gaussian data with a power-law covariance spectrum        spectrum, participation ratio
+`random_energy`             independent Gaussian scores                               entropy, log-partition function
+`random_hierarchy`          hierarchical grammar with synonyms                        parse tree, posteriors
+`relu_kurtosis`             outputs of random ReLU networks                           excess kurtosis
+`scale_separation`          micro, macro and output variables                         conditional mutual information
+`stored_patterns`           modern Hopfield network                                   minima of the energy
+`tanh_network`              random tanh network                                       Lyapunov exponent
+`two_level`                 a key equal to the query among equal others               self-weight, heat-capacity peak
+=========================== ========================================================= ===============================
+
+`hierarchy_posterior` holds the exact posteriors of `random_hierarchy`.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from types import ModuleType
+
+_SYSTEMS = (
+    "ar1",
+    "broadcast_tree",
+    "contracting_layers",
+    "draws_without_replacement",
+    "equiangular",
+    "gaussian_gram",
+    "hypercube",
+    "ising_chain",
+    "linear_flow",
+    "markov_blocks",
+    "mess3",
+    "migdal_kadanoff",
+    "planted_icc",
+    "planted_step",
+    "planted_tree",
+    "power_law_spectrum",
+    "random_energy",
+    "random_hierarchy",
+    "relu_kurtosis",
+    "scale_separation",
+    "stored_patterns",
+    "tanh_network",
+    "two_level",
+)
+
+__all__ = [*_SYSTEMS]
+
+
+def __getattr__(name: str) -> ModuleType:
+    if name not in _SYSTEMS:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return import_module(f"{__name__}.{name}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
