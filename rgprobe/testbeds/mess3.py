@@ -13,7 +13,7 @@ probability 1/3 + (2/3) ((3a - 1)/2)^2 (1 - 3x)^r. The entropy rate has no close
 
 both computed here by summing over all 3^t words.
 
-Source: Marzen & Crutchfield, J. Stat. Phys. 169, 303 (2017) (arXiv:1702.08565); the parameters x = 0.05, a = 0.85 are
+Source: Marzen & Crutchfield, Phys. Rev. E 95, 051301 (2017) (arXiv:1702.08565); the parameters x = 0.05, a = 0.85 are
 those of Shai et al., NeurIPS 2024 (arXiv:2405.15943); the bracket is Cover & Thomas, Theorem 4.5.1.
 """
 
