@@ -15,6 +15,7 @@ from torch import Tensor
 
 from rgprobe.errors import BadInput, NumericalRefusal, OptionError
 from rgprobe.gaussian.double_double import difference, product, two_sum
+from rgprobe.gaussian.exponential import matrix_exponential
 from rgprobe.gaussian.record import Gaussian
 from rgprobe.gaussian.validation import check_finite, check_float, name_at
 
@@ -138,7 +139,7 @@ def frames(
     if group == "so":
         _check_skew(algebra)
     wide = algebra if algebra.dtype in (torch.float32, torch.float64) else algebra.float()
-    return torch.linalg.matrix_exp(wide).to(algebra.dtype)
+    return matrix_exponential(wide).to(algebra.dtype)
 
 
 def _image(p: Gaussian, high: Tensor, low: Tensor) -> Gaussian:

@@ -11,6 +11,7 @@ from jaxtyping import Complex128, Float, Float64
 from torch import Tensor
 
 from rgprobe.errors import BadInput, OptionError
+from rgprobe.gaussian.exponential import matrix_exponential
 from rgprobe.gaussian.validation import check_float
 
 __all__ = ["BlockFrames", "so3_generators", "so3_irreps"]
@@ -115,9 +116,7 @@ def so3_irreps(phi: Float[Tensor, "..."], spins: Sequence[int]) -> BlockFrames:
         )
     wide = phi if phi.dtype in (torch.float32, torch.float64) else phi.float()
     elements = {
-        spin: torch.linalg.matrix_exp(torch.einsum("...a,aij->...ij", wide, so3_generators(spin).to(wide))).to(
-            phi.dtype
-        )
+        spin: matrix_exponential(torch.einsum("...a,aij->...ij", wide, so3_generators(spin).to(wide))).to(phi.dtype)
         for spin in set(spins)
     }
     return BlockFrames(tuple(elements[spin] for spin in spins))

@@ -10,13 +10,15 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from rgprobe.gaussian.exponential import matrix_exponential
+
 __all__ = ["prepare_projection", "projected"]
 
 
 def prepare_projection(mean: Tensor, covariance: Tensor, phi: Tensor, values: Tensor) -> tuple[Tensor, ...]:
     """Per token: local mean and variances, U, and mean, values and packed covariance in the common frame."""
     k = mean.shape[-1]
-    frames, inverses = torch.linalg.matrix_exp(torch.stack([phi, -phi]))
+    frames, inverses = matrix_exponential(torch.stack([phi, -phi]))
     common = inverses @ covariance @ inverses.mT
     i, j = torch.tril_indices(k, k)
     weight = torch.where(i == j, 1.0, 2.0).to(mean.dtype)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from rgprobe.gaussian.exponential import matrix_exponential
 from rgprobe.models.attention.inverses import spd_inverse
 
 __all__ = ["cached", "first_order", "prepare_algebra", "prepare_exponentials", "repeated"]
@@ -20,7 +21,7 @@ RIDGE = 32.0
 
 def prepare_exponentials(mean: Tensor, covariance: Tensor, phi: Tensor, values: Tensor) -> tuple[Tensor, ...]:
     """exp(phi) and exp(-phi), once per token."""
-    exponentials = torch.linalg.matrix_exp(torch.stack([phi, -phi]))
+    exponentials = matrix_exponential(torch.stack([phi, -phi]))
     return mean, covariance, values, exponentials[0], exponentials[1]
 
 
@@ -35,7 +36,7 @@ def repeated(tau: float, shared: tuple[Tensor, ...], rows: slice, keys: slice, h
     k, here, there = phi.shape[-1], phi[rows], phi[keys]
     lead = (there.shape[0], here.shape[0], k, k)
     both = torch.stack([here.expand(lead), -there.unsqueeze(1).expand(lead)])
-    out_of, into = torch.linalg.matrix_exp(both)
+    out_of, into = matrix_exponential(both)
     return _attend(tau, (out_of @ into).flatten(1, 2), mean, covariance, values, rows, keys, hidden)
 
 

@@ -7,6 +7,7 @@ from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 
 from rgprobe.gaussian import Gaussian
+from rgprobe.gaussian.exponential import matrix_exponential
 from rgprobe.models.attention import Visibility, attend, attention_features, dense_common_frame, kl_attention
 from rgprobe.models.attention.attending import attention_pattern
 from rgprobe.models.attention.local_covariance import FullCovariance
@@ -29,14 +30,14 @@ def loop(problem: Problem, *leaves: Tensor) -> tuple[Tensor, Tensor]:
     mean, covariance, phi, values = leaves
     n = problem.n_tokens
     visible = Visibility().between(torch.arange(n).unsqueeze(-1), torch.arange(n))
-    frames = torch.linalg.matrix_exp(phi)
+    frames = matrix_exponential(phi)
     return kl_attention_loop(mean, covariance, values, frames, kappa=problem.kappa, visible=visible)
 
 
 def common_frame(problem: Problem, *leaves: Tensor, pattern: bool = False) -> Tensor:
     """`kl_attention` from phi: the exponentials, the record and all its checks included."""
     mean, covariance, phi, values = leaves
-    return given_frames(problem, mean, covariance, torch.linalg.matrix_exp(phi), values, pattern=pattern)
+    return given_frames(problem, mean, covariance, matrix_exponential(phi), values, pattern=pattern)
 
 
 def given_frames(problem: Problem, *leaves: Tensor, pattern: bool = False) -> Tensor:
@@ -59,14 +60,14 @@ def low_rank(problem: Problem, *leaves: Tensor, pattern: bool = False) -> Tensor
     """`kl_attention` of low-rank beliefs: precisions by Woodbury."""
     mean, factor, diagonal, phi, values = leaves
     beliefs = Gaussian.from_low_rank(mean, factor, diagonal)
-    return _kl(problem, beliefs, torch.linalg.matrix_exp(phi), values, pattern=pattern)
+    return _kl(problem, beliefs, matrix_exponential(phi), values, pattern=pattern)
 
 
 def windowed(problem: Problem, *leaves: Tensor, pattern: bool = False) -> Tensor:
     """`kl_attention` within a window."""
     mean, covariance, phi, values = leaves
     beliefs = Gaussian.from_covariance(mean, covariance)
-    frames = torch.linalg.matrix_exp(phi)
+    frames = matrix_exponential(phi)
     return _kl(problem, beliefs, frames, values, pattern=pattern, window=problem.window)
 
 

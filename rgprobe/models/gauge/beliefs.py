@@ -8,8 +8,9 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from rgprobe.gaussian.exponential import matrix_exponential
 from rgprobe.models.gauge.config import GaugeConfig
-from rgprobe.models.gauge.frames import Frames, exp_skew, rotary_matrix, skew
+from rgprobe.models.gauge.frames import Frames, rotary_matrix, skew
 from rgprobe.models.gauge.precision import full_precision, wide
 
 __all__ = ["BeliefMap", "Beliefs", "TokenGeometry", "TokenTable"]
@@ -85,7 +86,7 @@ class TokenTable(nn.Module):
         if self.phi is None or self.code is None:
             return None
         with full_precision(ids):
-            return exp_skew(skew(wide(self.phi(self.code(ids))), self.config.d_head))
+            return matrix_exponential(skew(wide(self.phi(self.code(ids))), self.config.d_head))
 
     def log_precision(self, ids: Int[Tensor, " T"]) -> Float[Tensor, "T HS"] | None:
         """Log-precisions of tokens, heads flattened; None where nothing needs them."""

@@ -87,7 +87,8 @@ class FeedForward(nn.Module):
         self.gate = nn.Linear(config.d_model, config.d_mlp, bias=False)
         self.up = nn.Linear(config.d_model, config.d_mlp, bias=False)
         self.down = nn.Linear(config.d_mlp, config.d_model, bias=False)
+        self.hook_post = HookPoint()  # (B, N, d_mlp), what the units send on
 
     def forward(self, x: Float[Tensor, "*batch d"]) -> Float[Tensor, "*batch d"]:
         """down(silu(gate(x)) * up(x))."""
-        return self.down(F.silu(self.gate(x)) * self.up(x))
+        return self.down(self.hook_post(F.silu(self.gate(x)) * self.up(x)))

@@ -6,17 +6,15 @@ formed once for all blocks; carrying a vector is then one small product.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-__all__ = ["Frames", "exp_skew", "rotary_matrix", "skew"]
+__all__ = ["Frames", "rotary_matrix", "skew"]
 
 ROTARY_BASE = 10_000.0
-DEGREE = 8  # of the Taylor polynomial of exp
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,34 +61,6 @@ def rotary_matrix(n: int, k: int, device: torch.device, dtype: torch.dtype) -> F
     angle = torch.outer(torch.arange(n, device=device, dtype=torch.float64), omega)  # float64: positions are large
     cos, sin = torch.diag_embed(angle.cos()), torch.diag_embed(angle.sin())  # (N, K/2, K/2)
     return torch.cat([torch.cat([cos, -sin], -1), torch.cat([sin, cos], -1)], -2).to(dtype)
-
-
-def exp_skew(algebra: Float[Tensor, "*batch K K"]) -> Float[Tensor, "*batch K K"]:
-    """exp of matrices by scaling and squaring, to the rounding of their dtype; six times faster than `matrix_exp`.
-
-    `torch.linalg.matrix_exp` differentiates through matrices of twice the size and costs a sixth of a training step.
-    Powers of skew matrices do not grow, so one scale s serves the batch: exp(A) = P_8(A / 2^s)^(2^s), with s such that the
-    first term left out, |A / 2^s|^9 / 9!, is below the unit of the dtype.
-
-    Example:
-        >>> import torch
-        >>> a = skew(torch.randn(7, 10, dtype=torch.float64), 5)
-        >>> torch.allclose(exp_skew(a), torch.linalg.matrix_exp(a), rtol=0, atol=1e-13)
-        True
-    """
-    largest = float(algebra.detach().abs().sum(-1).amax()) if algebra.numel() else 0.0
-    allowed = (torch.finfo(algebra.dtype).eps * math.factorial(DEGREE + 1)) ** (1 / (DEGREE + 1))
-    halvings = max(0, math.frexp(largest / allowed)[1])  # 0 for a NaN, which then passes through
-    x = algebra / 2**halvings
-    square = x @ x
-    cube = square @ x
-    one = torch.eye(x.shape[-1], dtype=x.dtype, device=x.device)
-    low, middle, high = ((one / math.factorial(n) + x / math.factorial(n + 1) + square / math.factorial(n + 2))
-                         for n in (0, 3, 6))  # fmt: skip
-    result = low + cube @ (middle + cube @ high)
-    for _ in range(halvings):
-        result = result @ result
-    return result
 
 
 def skew(coordinates: Float[Tensor, "*batch M"], k: int) -> Float[Tensor, "*batch K K"]:

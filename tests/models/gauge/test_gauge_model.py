@@ -10,7 +10,6 @@ from transformer_lens.model_protocol import TransformerLensModel
 from rgprobe.errors import OptionError, PromptError
 from rgprobe.gaussian import Gaussian, pairwise_kl, pushforward
 from rgprobe.models import GaugeConfig, GaugeTransformer, kl_attention
-from rgprobe.models.gauge.frames import exp_skew, skew
 from rgprobe.models.standard import build_standard
 
 SIZES = {"n_layers": 2, "n_heads": 2, "d_model": 12, "d_vocab": 23, "n_ctx": 19, "d_mlp": 20, "d_code": 5}
@@ -215,27 +214,6 @@ def test_under_low_precision_beliefs_and_scores_stay_float32(switches, lowered):
     pattern = cached(exact, ids)[1]["blocks.0.attn.hook_pattern"]
     assert (cache["blocks.0.attn.hook_pattern"] - pattern).abs().max() < 0.05
     assert logits.isfinite().all()
-
-
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-@pytest.mark.parametrize("size", [0.0, 1e-3, 0.7, 20.0])
-def test_exponentials_of_skew_matrices_are_rotations_to_rounding(dtype, size):
-    generator = torch.Generator().manual_seed(0)
-    phi = (size * torch.randn(5, 21, dtype=torch.float64, generator=generator)).requires_grad_()
-    weight = torch.randn(7, 7, dtype=torch.float64, generator=generator)
-    expected = torch.linalg.matrix_exp(skew(phi, 7))
-    (wanted,) = torch.autograd.grad((expected * weight).sum(), phi)
-    low = phi.detach().to(dtype).requires_grad_()
-    found = exp_skew(skew(low, 7))
-    (gradient,) = torch.autograd.grad((found * weight.to(dtype)).sum(), low)
-    bound = 30 * max(1.0, size) * torch.finfo(dtype).eps * 7
-    assert (found - expected).abs().max() < bound
-    assert (found @ found.mT - torch.eye(7)).abs().max() < bound
-    assert (gradient - wanted).abs().max() < 20 * bound
-
-
-def test_exponentials_pass_a_nan_on():
-    assert exp_skew(torch.full((1, 2, 2), torch.nan)).isnan().all()
 
 
 def test_uniform_attention_is_the_running_mean():
