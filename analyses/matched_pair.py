@@ -60,17 +60,16 @@ ABLATIONS = {
 
 
 def runs(root: Path) -> Iterator[tuple[str, TrainingOptions]]:
-    """Every run with the group it belongs to, the most telling first."""
+    """Every run with the group it belongs to."""
     common = TrainingOptions(out=root, precision="bfloat16", steps=STEPS)
     twins: Mapping[str, dict[str, Any]] = {
         "standard": {"family": "standard"},
         "gauge": {"family": "gauge"},
         "standard with log-prior": {"family": "gauge", "settings": WITH_PRIOR},
     }
-    for seed, name in [(seed, name) for seed in SEEDS for name in ("standard", "gauge")] + [
-        (seed, "standard with log-prior") for seed in SEEDS
-    ]:
-        yield "pair", replace(common, out=root / "pair" / _slug(name) / f"seed-{seed}", seed=seed, **twins[name])
+    for seed in SEEDS:
+        for name, choice in twins.items():
+            yield "pair", replace(common, out=root / "pair" / _slug(name) / f"seed-{seed}", seed=seed, **choice)
     third = replace(common, steps=STEPS // 3)
     yield "ablations", replace(third, out=root / "ablations" / "standard", family="standard")
     for name, settings in ABLATIONS.items():
