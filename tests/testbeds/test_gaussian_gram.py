@@ -39,6 +39,13 @@ def test_networks_have_the_kernel_on_average():
     np.testing.assert_allclose(spread * width / 5, np.arange(1, layers + 1), rtol=4 * np.sqrt(2 / networks) + 0.05)
 
 
+def test_one_layer_keeps_the_mean_square_to_a_percent():
+    # orthogonal tokens have independent preactivations: tokens x width squares of mean 1 and variance 5
+    tokens = 701
+    states = gaussian_gram.sample(gram=np.eye(tokens), width=tokens, layers=1, seed=4)
+    assert abs((states[1] ** 2).mean() - 1) < 4 * np.sqrt(5 / tokens**2)
+
+
 def test_diagonals_stay_and_cosines_rise_to_one_by_a_power_law():
     known = gaussian_gram.exact(gram=GRAM, layers=2000).kernels
     np.testing.assert_allclose(np.diagonal(known, axis1=1, axis2=2), np.tile(np.diagonal(GRAM), (2001, 1)), rtol=1e-9)
