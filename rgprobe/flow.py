@@ -165,7 +165,7 @@ def run(
         shuffles: token-shuffled copies of each prompt. Default: one, where there are nulls and at least two prompts to
             carry an interval.
         seed: of null initialisations, shuffles and the bootstrap.
-        diagnostics: "default", "all", or names.
+        diagnostics: "default" (those that cost little), "all", or names.
         on_progress: called with (passes done, passes in all, what is running).
         **options: of `rgprobe.trace`: belief, positions, sink, bos, truncate, attention_mask, basis.
 

@@ -22,7 +22,9 @@ from rgprobe.probe.model import Probe
 from rgprobe.probe.moments import RowMoments
 from rgprobe.probe.prompt_trace import COLLECTIONS, PromptTrace, trace_prompt
 from rgprobe.probe.prompts import EncodedPrompt
+from rgprobe.probe.ragged import stack_ragged
 from rgprobe.probe.states import GEOMETRY
+from rgprobe.probe.units import UNITS
 
 __all__ = ["COLLECTIONS", "BeliefTrace", "trace"]
 
@@ -54,6 +56,9 @@ class BeliefTrace:
         provenance: JSON-ready description of how this came about.
         couplings: of gauge attention, dims (prompt, block, head, token): tau, and the mean over coordinates of a key's
             precisions and of their squares; empty for standard models.
+        sketches: normalised states of all tokens in a few random coordinates, (prompt, state, site, coordinate), float32; site
+            0 is the first token of the sink policy. See `rgprobe.probe.sketches`.
+        units: sparsity of feed-forward units, dims (sink, prompt, block).
     """
 
     belief: str
@@ -74,6 +79,8 @@ class BeliefTrace:
     vocabulary: int
     provenance: dict[str, Any] = field(repr=False)
     couplings: xr.Dataset = field(default_factory=xr.Dataset)
+    sketches: xr.DataArray = field(default_factory=lambda: xr.DataArray(np.empty(0)))
+    units: xr.Dataset = field(default_factory=xr.Dataset)
 
     @property
     def n_prompts(self) -> int:
@@ -153,7 +160,7 @@ def trace(
         answers: per prompt, a text or several: the rank and probability of the first one's first token, and the total
             probability of all their first tokens, are followed at the prompt's last token. Texts are tokenised as they are
             given, a leading space included. By default the prompt's own next token is followed, at every recorded token.
-        collect: which of "attention", "states", "beliefs", "couplings" to collect; the rest costs nothing.
+        collect: what to collect, among `COLLECTIONS` (all by default); the rest costs nothing.
         on_prompt: called with the number of prompts done.
 
     Raises:
@@ -222,14 +229,14 @@ def _assemble(
 ) -> BeliefTrace:
     longest = max(len(prompt) for prompt in encoded)
     token_mask = np.array([np.arange(longest) < len(prompt) for prompt in encoded])
-    token_ids = _pad([prompt.ids.numpy() for prompt in encoded], -1)
+    token_ids = stack_ragged([prompt.ids.numpy() for prompt in encoded], -1)
     sinks = ["excluded", "included"] if options["sink"] == "exclude" else ["included", "excluded"]
 
     def dataset(name: str, quantities: Sequence[str], dims: Sequence[str], axis: int) -> xr.Dataset:
         arrays = _collected(parts, name)
         if not arrays:
             return xr.Dataset()
-        stacked = _pad(arrays, np.nan)  # prompt first
+        stacked = stack_ragged(arrays, np.nan)  # prompt first
         found = xr.Dataset({q: (("prompt", *dims), np.take(stacked, i, axis)) for i, q in enumerate(quantities)})
         if "sink" not in dims:
             return found
@@ -237,7 +244,9 @@ def _assemble(
 
     def array(name: str, dims: Sequence[str]) -> xr.DataArray:
         arrays = _collected(parts, name)
-        return xr.DataArray(_pad(arrays, np.nan), dims=("prompt", *dims)) if arrays else xr.DataArray(np.empty(0))
+        return (
+            xr.DataArray(stack_ragged(arrays, np.nan), dims=("prompt", *dims)) if arrays else xr.DataArray(np.empty(0))
+        )
 
     return BeliefTrace(
         belief=options["belief"],
@@ -245,7 +254,7 @@ def _assemble(
         tokens=tuple(prompt.tokens for prompt in encoded),
         token_ids=token_ids,
         token_mask=token_mask,
-        positions=_pad(list(recorded), -1),
+        positions=stack_ragged(list(recorded), -1),
         attention=dataset("attention", list(RowMoments.__dataclass_fields__), ("sink", "block", "head", "token"), 2),
         graph=array("graph", ("block", "position", "source")),
         geometry=dataset("geometry", GEOMETRY, ("sink", "state"), 2),
@@ -255,6 +264,8 @@ def _assemble(
         classes=tuple(_collected(parts, "classes")),
         gaussians=tuple(_collected(parts, "gaussians")),
         couplings=dataset("couplings", COUPLINGS, ("block", "head", "token"), 1),
+        sketches=array("sketches", ("state", "site", "coordinate")),
+        units=dataset("units", UNITS, ("sink", "block"), 2),
         causal=probe.causal,
         vocabulary=probe.vocabulary,
         provenance=_provenance(probe, encoded, options),
@@ -264,15 +275,6 @@ def _assemble(
 def _collected(parts: Sequence[PromptTrace], name: str) -> list[Any]:
     """One collected thing of every prompt; empty where it was not asked for."""
     return [getattr(part, name) for part in parts if getattr(part, name) is not None]
-
-
-def _pad(arrays: Sequence[np.ndarray], fill: float | int) -> np.ndarray:
-    """Stack arrays of unequal shape, filling what is missing."""
-    shape = np.max([array.shape for array in arrays], axis=0)
-    out = np.full((len(arrays), *shape), fill, dtype=arrays[0].dtype)
-    for row, array in zip(out, arrays, strict=True):
-        row[tuple(slice(0, size) for size in array.shape)] = array
-    return out
 
 
 def _provenance(probe: Probe, encoded: Sequence[EncodedPrompt], options: dict[str, Any]) -> dict[str, Any]:

@@ -91,8 +91,12 @@ def run_command(
         ),
     ] = None,
     diagnostics: Annotated[
-        str, typer.Option(metavar="NAMES", help="'all', or names such as temperature,condensation.")
-    ] = "all",
+        str,
+        typer.Option(
+            metavar="default|all|NAMES",
+            help="'default': those that cost little; 'all'; or names such as temperature,condensation.",
+        ),
+    ] = "default",
     positions: Positions = "32",
     sink: SinkOption = Sink.exclude,
     bos: BosOption = Bos.model,

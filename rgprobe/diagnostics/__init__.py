@@ -20,19 +20,23 @@ def available() -> dict[str, Diagnostic]:
 
 
 def select(names: str | Sequence[str]) -> tuple[Diagnostic, ...]:
-    """Diagnostics by name, by a comma-separated list, or "all".
+    """Diagnostics by name, by a comma-separated list, "default" (those that cost little) or "all".
 
     Raises:
         OptionError: an unknown name.
+
+    Example:
+        >>> [d.name for d in select("temperature,plateau")], set(select("default")) < set(select("all"))
+        (['temperature', 'plateau'], True)
     """
     known = available()
     wanted = names.split(",") if isinstance(names, str) else list(names)
     if wanted in (["all"], ["default"]):
-        return tuple(known.values())
+        return tuple(diagnostic for diagnostic in known.values() if diagnostic.default or wanted == ["all"])
     for name in wanted:
         if name not in known:
             raise OptionError(
-                "diagnostics", expected=f"all, or names among {', '.join(known)}", received=repr(name),
+                "diagnostics", expected=f"default, all, or names among {', '.join(known)}", received=repr(name),
                 remedy="correct the name",
             )  # fmt: skip
     return tuple(known[name] for name in dict.fromkeys(wanted))

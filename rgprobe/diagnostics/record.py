@@ -69,6 +69,7 @@ class Diagnostic:
         beliefs: estimators that it can read; empty means any.
         families: model families for which it is defined; empty means any.
         calibrate: completes a measurement once the measurements of the random-initialisation null are known.
+        default: whether it is measured unless names are given; what costs more than a few percent of a forward pass is not.
     """
 
     name: str
@@ -84,6 +85,7 @@ class Diagnostic:
     beliefs: tuple[str, ...] = ()
     families: tuple[str, ...] = ()
     calibrate: Callable[[Measurement, Sequence[Measurement]], Measurement] | None = None
+    default: bool = True
 
     def applies(self, *, belief: str, family: str) -> bool:
         """Whether it is defined for these beliefs of a model of this family.

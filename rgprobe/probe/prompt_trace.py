@@ -18,11 +18,13 @@ from rgprobe.probe.lens import reduce_lens
 from rgprobe.probe.model import Probe
 from rgprobe.probe.moments import RowMoments
 from rgprobe.probe.prompts import EncodedPrompt
+from rgprobe.probe.sketches import SketchCollector
 from rgprobe.probe.states import StateCollector
+from rgprobe.probe.units import UnitCollector
 
 __all__ = ["COLLECTIONS", "PromptTrace", "trace_prompt"]
 
-COLLECTIONS = ("attention", "states", "beliefs", "couplings")
+COLLECTIONS = ("attention", "states", "beliefs", "couplings", "sketches", "units")
 
 
 @dataclass(frozen=True)
@@ -39,6 +41,8 @@ class PromptTrace:
         classes: vocabulary ids of that basis (state, class).
         gaussians: Gaussian beliefs, one of batch shape (position, head) per block.
         couplings: of gauge attention (quantity, block, head, token).
+        sketches: of all tokens but the sink (state, site, coordinate), float32.
+        units: sparsity of feed-forward units (sink, quantity, block).
     """
 
     attention: np.ndarray | None
@@ -50,6 +54,8 @@ class PromptTrace:
     classes: np.ndarray | None
     gaussians: tuple[Gaussian, ...] | None
     couplings: np.ndarray | None
+    sketches: np.ndarray | None
+    units: np.ndarray | None
 
 
 def trace_prompt(
@@ -76,7 +82,7 @@ def trace_prompt(
     estimator, wanted = estimator_of(belief), "beliefs" in collect
     attention = AttentionCollector(probe, recorded, sink=sink)
     states = StateCollector(probe, recorded, geometry="states" in collect)
-    couplings = CouplingCollector(probe)
+    couplings, sketches, units = CouplingCollector(probe), SketchCollector(probe, sink=sink), UnitCollector(probe)
     beliefs = estimator.collector(probe, recorded, attention) if wanted and estimator.collector is not None else None
     streams = {*collect, *(estimator.reads if wanted else ())}
     hooks = [
@@ -84,6 +90,8 @@ def trace_prompt(
         *(attention.hooks() if "attention" in streams else []),
         *(states.hooks() if "states" in streams else []),
         *(couplings.hooks() if "couplings" in collect else []),
+        *(sketches.hooks() if "sketches" in collect else []),
+        *(units.hooks() if "units" in collect else []),
     ]
     probe.stream(prompt.ids, hooks)
     reduction = None
@@ -101,6 +109,8 @@ def trace_prompt(
         classes=reduction.classes.numpy() if reduction is not None else None,
         gaussians=beliefs.gaussians() if beliefs is not None else None,
         couplings=coupled.numpy() if coupled is not None else None,
+        sketches=sketches.array() if "sketches" in collect else None,
+        units=units.sparsity.numpy() if "units" in collect else None,
     )
 
 
