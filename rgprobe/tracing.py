@@ -56,8 +56,7 @@ class BeliefTrace:
         provenance: JSON-ready description of how this came about.
         couplings: of gauge attention, dims (prompt, block, head, token): tau, and the mean over coordinates of a key's
             precisions and of their squares; empty for standard models.
-        sketches: normalised states of all tokens in a few random coordinates, (prompt, state, site, coordinate), float32; site
-            0 is the first token of the sink policy. See `rgprobe.probe.sketches`.
+        sketches: all tokens in a few random coordinates, (prompt, state, site, coordinate), see `rgprobe.probe.sketches`.
         units: sparsity of feed-forward units, dims (sink, prompt, block).
     """
 
@@ -243,10 +242,9 @@ def _assemble(
         return found.assign_coords(sink=["excluded", "included"]).sel(sink=sinks).transpose("sink", ...)
 
     def array(name: str, dims: Sequence[str]) -> xr.DataArray:
-        arrays = _collected(parts, name)
-        return (
-            xr.DataArray(stack_ragged(arrays, np.nan), dims=("prompt", *dims)) if arrays else xr.DataArray(np.empty(0))
-        )
+        if not (arrays := _collected(parts, name)):
+            return xr.DataArray(np.empty(0))
+        return xr.DataArray(stack_ragged(arrays, np.nan), dims=("prompt", *dims))
 
     return BeliefTrace(
         belief=options["belief"],
