@@ -20,7 +20,7 @@ from rgprobe.probe.lens import LENS_QUANTITIES
 from rgprobe.probe.loading import load
 from rgprobe.probe.model import Probe
 from rgprobe.probe.moments import RowMoments
-from rgprobe.probe.prompt_trace import COLLECTIONS, PromptTrace, trace_prompt
+from rgprobe.probe.prompt_trace import COLLECTIONS, REDUCTIONS, PromptTrace, trace_prompt
 from rgprobe.probe.prompts import EncodedPrompt
 from rgprobe.probe.ragged import stack_ragged
 from rgprobe.probe.states import GEOMETRY
@@ -58,6 +58,7 @@ class BeliefTrace:
             precisions and of their squares; empty for standard models.
         sketches: all tokens in a few random coordinates, (prompt, state, site, coordinate), see `rgprobe.probe.sketches`.
         units: sparsity of feed-forward units, dims (sink, prompt, block).
+        reductions: by collection, what `rgprobe.probe.reductions` made of attention, with a dimension prompt.
     """
 
     belief: str
@@ -80,6 +81,7 @@ class BeliefTrace:
     couplings: xr.Dataset = field(default_factory=xr.Dataset)
     sketches: xr.DataArray = field(default_factory=lambda: xr.DataArray(np.empty(0)))
     units: xr.Dataset = field(default_factory=xr.Dataset)
+    reductions: dict[str, xr.Dataset] = field(default_factory=dict)
 
     @property
     def n_prompts(self) -> int:
@@ -159,7 +161,7 @@ def trace(
         answers: per prompt, a text or several: the rank and probability of the first one's first token, and the total
             probability of all their first tokens, are followed at the prompt's last token. Texts are tokenised as they are
             given, a leading space included. By default the prompt's own next token is followed, at every recorded token.
-        collect: what to collect, among `COLLECTIONS` (all by default); the rest costs nothing.
+        collect: what to collect, among `COLLECTIONS` (all by default) and `REDUCTIONS`; the rest costs nothing.
         on_prompt: called with the number of prompts done.
 
     Raises:
@@ -175,7 +177,7 @@ def trace(
     estimator = estimator_of(belief)
     _check("sink", sink, SINK_POLICIES)
     for name in collect:
-        _check("collect", name, COLLECTIONS)
+        _check("collect", name, (*COLLECTIONS, *REDUCTIONS))
     probe = load(model)
     estimator.check(probe)
     encoded = probe.encode(prompts, bos=bos, truncate=truncate, attention_mask=attention_mask)
@@ -264,6 +266,7 @@ def _assemble(
         couplings=dataset("couplings", COUPLINGS, ("block", "head", "token"), 1),
         sketches=array("sketches", ("state", "site", "coordinate")),
         units=dataset("units", UNITS, ("sink", "block"), 2),
+        reductions={name: xr.concat([p.reductions[name] for p in parts], "prompt") for name in parts[0].reductions},
         causal=probe.causal,
         vocabulary=probe.vocabulary,
         provenance=_provenance(probe, encoded, options),

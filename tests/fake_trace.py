@@ -4,7 +4,8 @@ import numpy as np
 import torch
 import xarray as xr
 
-from rgprobe.probe.attention import attention_moments
+from rgprobe.probe.attention import AttentionCollector, attention_moments
+from rgprobe.probe.model import Probe
 from rgprobe.tracing import BeliefTrace
 
 
@@ -34,7 +35,9 @@ def fake_trace(*, scores=(), graph=None, states=None, log_probabilities=(), lens
     if tokens is None:
         first = scores[0].shape[-1] if len(scores) else np.asarray(graph if graph is not None else states).shape[-2]
         tokens = first if states is None or len(scores) else np.asarray(states).shape[2]
-    count = max(len(scores), len(log_probabilities), 1 if states is None else len(states))
+    count = max(
+        len(scores), len(log_probabilities), 1 if states is None else len(states), 1 if graph is None else len(graph)
+    )
     if graph is not None:
         attention = xr.Dataset(
             {
@@ -67,3 +70,18 @@ def fake_trace(*, scores=(), graph=None, states=None, log_probabilities=(), lens
         vocabulary=61,
         provenance={},
     )
+
+
+def handing_over(*, is_causal=True, positions=None):
+    """A probe of no model and an attention collector without hooks: what is given to its listeners is up to the test."""
+
+    class Silent(Probe):
+        causal = is_causal
+
+        def __init__(self):
+            pass
+
+    attention = AttentionCollector.__new__(AttentionCollector)
+    attention.listeners, attention.score_listeners = [], []
+    attention.positions = positions
+    return Silent(), attention

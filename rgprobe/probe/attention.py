@@ -62,6 +62,8 @@ class AttentionCollector:
         included: row moments with it.
         graph: head-averaged weights among the recorded tokens, one (positions, positions) matrix per block.
         listeners: called with the weights of the recorded rows, (heads, positions, keys), block by block.
+        score_listeners: called with the scores of all rows, (heads, rows, keys), block by block, masked ones at the lowest
+            number of their dtype.
     """
 
     def __init__(self, probe: Probe, positions: Int[Tensor, "positions"], *, sink: str) -> None:
@@ -72,6 +74,7 @@ class AttentionCollector:
         self.included: list[RowMoments] = []
         self.graph: list[Tensor] = []
         self.listeners: list[Callable[[Tensor], None]] = []
+        self.score_listeners: list[Callable[[Tensor], None]] = []
 
     def hooks(self) -> list[tuple[str, Hook]]:
         """What to attach."""
@@ -87,6 +90,8 @@ class AttentionCollector:
         self.graph.append(weights[..., self.positions].mean(0))
         for listener in self.listeners:
             listener(weights)
+        for listener in self.score_listeners:
+            listener(scores)
 
     def _recorded_weights(self, scores: Tensor, excluded: RowMoments, included: RowMoments) -> Tensor:
         """Attention weights of the recorded rows under the sink policy, (heads, positions, keys).

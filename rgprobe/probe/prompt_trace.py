@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+import xarray as xr
 from jaxtyping import Int
 from torch import Tensor
 
@@ -18,11 +19,12 @@ from rgprobe.probe.lens import reduce_lens
 from rgprobe.probe.model import Probe
 from rgprobe.probe.moments import RowMoments
 from rgprobe.probe.prompts import EncodedPrompt
+from rgprobe.probe.reductions import REDUCTIONS, reductions_of
 from rgprobe.probe.sketches import SketchCollector
 from rgprobe.probe.states import StateCollector
 from rgprobe.probe.units import UnitCollector
 
-__all__ = ["COLLECTIONS", "PromptTrace", "trace_prompt"]
+__all__ = ["COLLECTIONS", "REDUCTIONS", "PromptTrace", "trace_prompt"]
 
 COLLECTIONS = ("attention", "states", "beliefs", "couplings", "sketches", "units")
 
@@ -43,6 +45,7 @@ class PromptTrace:
         couplings: of gauge attention (quantity, block, head, token).
         sketches: of all tokens but the sink (state, site, coordinate), float32.
         units: sparsity of feed-forward units (sink, quantity, block).
+        reductions: what `rgprobe.probe.reductions` made of attention, by collection.
     """
 
     attention: np.ndarray | None
@@ -56,6 +59,7 @@ class PromptTrace:
     couplings: np.ndarray | None
     sketches: np.ndarray | None
     units: np.ndarray | None
+    reductions: dict[str, xr.Dataset]
 
 
 def trace_prompt(
@@ -76,17 +80,19 @@ def trace_prompt(
         belief: name of an estimator, see `rgprobe.probe.estimators`.
         sink: "exclude" or "include": for attention weights among recorded tokens and what is made of them.
         basis: size of the reduced basis of lens beliefs.
-        collect: among `COLLECTIONS`.
+        collect: among `COLLECTIONS` and `REDUCTIONS`.
         answers: token ids to follow at the last token, the first one foremost; by default the next token, everywhere.
     """
     estimator, wanted = estimator_of(belief), "beliefs" in collect
     attention = AttentionCollector(probe, recorded, sink=sink)
     states = StateCollector(probe, recorded, geometry="states" in collect)
     couplings, sketches, units = CouplingCollector(probe), SketchCollector(probe, sink=sink), UnitCollector(probe)
+    reductions = reductions_of(probe, attention, prompt.ids, collect)
     beliefs = estimator.collector(probe, recorded, attention) if wanted and estimator.collector is not None else None
-    streams = {*collect, *(estimator.reads if wanted else ())}
+    streams = {*collect, *(estimator.reads if wanted else ()), *(["attention"] if reductions else [])}
     hooks = [
         *(beliefs.hooks() if beliefs is not None else []),
+        *(hook for reduction in reductions.values() for hook in reduction.hooks()),
         *(attention.hooks() if "attention" in streams else []),
         *(states.hooks() if "states" in streams else []),
         *(couplings.hooks() if "couplings" in collect else []),
@@ -111,6 +117,7 @@ def trace_prompt(
         couplings=coupled.numpy() if coupled is not None else None,
         sketches=sketches.array() if "sketches" in collect else None,
         units=units.sparsity.numpy() if "units" in collect else None,
+        reductions={name: reduction.dataset() for name, reduction in reductions.items()},
     )
 
 
