@@ -149,8 +149,8 @@ DIAGNOSTIC = Diagnostic(
     requires=frozenset({"sketches"}),
     measure=mutual_information,
     assumption=f"the {COMPONENTS} leading components of a state, turned into normal scores one by one, are jointly Gaussian; "
-    "otherwise the number is no bound either way (spins of correlation 0.82: 0.56 for 0.39 nats), but its decay length is kept; "
-    "the jackknife over prompts takes out the bias of order 1/P",
+    "otherwise the number is no bound either way (spins of correlation 0.82: 0.56 for 0.39 nats), but its decay length is "
+    "kept; the jackknife over prompts takes out the bias of order 1/P",
     reading="0 is independence. Information that falls off with half the correlation length says nothing new; a slower fall is "
     "a relation that correlation does not see.",
     undefined="fewer than 5 prompts of 32 tokens; the length where no information exceeds noise, or it exceeds an eighth of "
