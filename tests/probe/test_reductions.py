@@ -92,7 +92,10 @@ def test_aligned_keys_are_told_from_rotated_ones(llama):
         key = layer.self_attn.k_proj.weight.data
         layer.self_attn.q_proj.weight.data = key.unflatten(0, (2, 6)).repeat_interleave(2, 0).flatten(0, 1).clone()
     aligned = rg.run(model, PROMPTS, nulls=0, diagnostics="rotated_keys").to_xarray()["rotated_keys"]
-    assert float(aligned["value"].sel(quantity="alignment_gain").mean()) > 1.2
+    # every one of twelve heads lies above its rotations, which by chance happens once in 4,096 times
+    gain = aligned["difference"].sel(quantity="alignment_gain", null_model="rotated_keys", sink="excluded")
+    assert bool((gain > 0).all())
+    assert not bool((found["difference"].sel(quantity="alignment_gain", sink="excluded") > 0).all())
 
 
 REFUSED = {"neox": "rotary", "gemma2": "reproduce"}
