@@ -57,6 +57,7 @@ ABLATIONS = {
     "standard twin with log-prior": WITH_PRIOR,
     "standard twin with log-prior and successor values": STANDARD,
 }
+LABELS = {"ablations/none": "gauge, nothing changed"}
 
 
 def runs(root: Path) -> Iterator[tuple[str, TrainingOptions]]:
@@ -169,7 +170,7 @@ def tables(summary: dict[str, Any]) -> Iterator[str]:
     for group in ("ablations", "characters"):
         rows = [
             [
-                key.split("/")[1].replace("-", " "),
+                LABELS.get(key, key.split("/")[1].replace("-", " ")),
                 f"{run['n_parameters']:,}",
                 f"{run['validation']:.4f}",
                 f"{run['test']:.4f}",
