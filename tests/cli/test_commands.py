@@ -35,7 +35,7 @@ def test_help_explains_every_command(rgprobe):
         (["run", "--seed", "-3"], "--seed"),
         (["run", "--positions", "0"], "--positions: expected a count of at least 1"),
         (["run", "--positions", "-1,3"], "--positions"),
-        (["run", "--diagnostics", "vibes"], "diagnostics: expected all, or names among"),
+        (["run", "--diagnostics", "vibes"], "diagnostics: expected default, all, or names among"),
         (["tree", "standard-small"], "Missing argument 'TEXT'"),
         (["report"], "Missing argument"),
         (["report", "absent.nc"], "absent.nc: expected a result file"),

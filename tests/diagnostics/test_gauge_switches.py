@@ -7,8 +7,10 @@ from tiny_models import random_prompts
 
 import rgprobe as rg
 from rgprobe.diagnostics import applicable, select
+from rgprobe.probe.prompt_trace import COLLECTIONS, REDUCTIONS
 
 IDS = random_prompts(2, 14)
+EVERYTHING = (*COLLECTIONS, *REDUCTIONS)
 SWITCHES = [
     {},
     {"attention": "uniform"},
@@ -25,8 +27,16 @@ SWITCHES = [
 ]
 # (diagnostic, quantity), and for which models and beliefs it is not a number throughout
 NEVER = {("elimination", "class_mass")}  # no class of answers was given
+SHORT = {  # what takes longer rows, or more recorded tokens
+    *(("coarse_graining", name) for name in ("same_2", "same_4", "rescaled_2", "rescaled_4")),
+    *(("crossover", name) for name in ("drift", "sharpening")),
+}
+CAUSAL = {("diffusion", name) for name in ("gap", "relaxation_time")}  # a triangular map has none
 NOT_LENS = {("plateau", "kl")}
-FLAT = {
+FLAT = {  # scores without a spread
+    *(("crossover", name) for name in ("peak_factor", "peak_heat_capacity", "relative_width")),
+    *(("response_temperature", name) for name in ("beta_response", "response_index", "theta_response")),
+    *(("rotated_keys", name) for name in ("alignment_gain", "beta_sigma", "normalised_entropy", "theta")),
     ("temperature", "theta"),
     ("temperature", "beta_entropy"),
     ("temperature", "tail_index"),
@@ -71,5 +81,6 @@ def test_every_diagnostic_runs_on_every_kind_of_gauge_model(switches):
     flat = FLAT if switches.get("attention") == "uniform" else set()
     without = NO_UNITS if switches.get("update") == "vfe" else set()
     for belief in ("lens", "thermal") if flat else ("lens", "thermal", "native"):
-        trace = rg.trace(probe, IDS, belief=belief, positions=5)
-        assert missing(trace) == flat | without | (NEVER if belief == "lens" else NOT_LENS)
+        trace = rg.trace(probe, IDS, belief=belief, positions=5, collect=EVERYTHING)
+        always = SHORT | CAUSAL | (NEVER if belief == "lens" else NOT_LENS)
+        assert missing(trace) == flat | without | always
