@@ -3,127 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from importlib.metadata import version
 from typing import Any
 
 import numpy as np
 import torch
-import xarray as xr
 
+from rgprobe.belief_trace import BeliefTrace, assemble
 from rgprobe.errors import OptionError
-from rgprobe.gaussian import Gaussian
 from rgprobe.probe.attention import SINK_POLICIES
-from rgprobe.probe.couplings import COUPLINGS
-from rgprobe.probe.estimators import Estimator, estimator_of
-from rgprobe.probe.lens import LENS_QUANTITIES
+from rgprobe.probe.estimators import estimator_of
 from rgprobe.probe.loading import load
 from rgprobe.probe.model import Probe
-from rgprobe.probe.moments import RowMoments
-from rgprobe.probe.prompt_trace import COLLECTIONS, REDUCTIONS, PromptTrace, trace_prompt
-from rgprobe.probe.prompts import EncodedPrompt
-from rgprobe.probe.ragged import stack_ragged
-from rgprobe.probe.states import GEOMETRY
-from rgprobe.probe.units import UNITS
+from rgprobe.probe.prompt_trace import COLLECTIONS, REDUCTIONS, trace_prompt
 
 __all__ = ["COLLECTIONS", "BeliefTrace", "trace"]
-
-
-@dataclass(frozen=True)
-class BeliefTrace:
-    """What one model made of some prompts: token beliefs, attention moments and state geometry, with provenance.
-
-    Ragged prompts share one array: `token_mask` says which entries exist, absent ones are NaN. What was not collected is
-    empty.
-
-    Attributes:
-        belief: name of the estimator, see `rgprobe.probe.estimators`.
-        prompts: texts.
-        tokens: the text of each token of each prompt.
-        token_ids: (prompt, token), -1 where absent.
-        token_mask: (prompt, token), True where a token exists.
-        positions: (prompt, position) indices of the recorded tokens, -1 where absent.
-        attention: row moments, dims (sink, prompt, block, head, token).
-        graph: head-averaged attention among recorded tokens, (prompt, block, position, source).
-        geometry: collapse of tokens, dims (sink, prompt, state).
-        states: residual states of the recorded tokens, (prompt, state, position, width).
-        lens: predictions at the recorded tokens, dims (prompt, state, position).
-        log_probabilities: lens beliefs per prompt, (state, position, class), float64; the last class is the rest.
-        classes: vocabulary ids of those classes per prompt, (state, class), -1 for the rest.
-        gaussians: thermal or native beliefs per prompt: one Gaussian per block with batch shape (position, head).
-        causal: whether the model is.
-        vocabulary: V.
-        provenance: JSON-ready description of how this came about.
-        couplings: of gauge attention, dims (prompt, block, head, token): tau, and the mean over coordinates of a key's
-            precisions and of their squares; empty for standard models.
-        sketches: all tokens in a few random coordinates, (prompt, state, site, coordinate), see `rgprobe.probe.sketches`.
-        units: sparsity of feed-forward units, dims (sink, prompt, block).
-        reductions: by collection, what `rgprobe.probe.reductions` made of attention, with a dimension prompt.
-    """
-
-    belief: str
-    prompts: tuple[str, ...]
-    tokens: tuple[tuple[str, ...], ...]
-    token_ids: np.ndarray
-    token_mask: np.ndarray
-    positions: np.ndarray
-    attention: xr.Dataset
-    graph: xr.DataArray
-    geometry: xr.Dataset
-    states: xr.DataArray
-    lens: xr.Dataset
-    log_probabilities: tuple[np.ndarray, ...]
-    classes: tuple[np.ndarray, ...]
-    gaussians: tuple[tuple[Gaussian, ...], ...]
-    causal: bool
-    vocabulary: int
-    provenance: dict[str, Any] = field(repr=False)
-    couplings: xr.Dataset = field(default_factory=xr.Dataset)
-    sketches: xr.DataArray = field(default_factory=lambda: xr.DataArray(np.empty(0)))
-    units: xr.Dataset = field(default_factory=xr.Dataset)
-    reductions: dict[str, xr.Dataset] = field(default_factory=dict)
-
-    @property
-    def n_prompts(self) -> int:
-        """Number of prompts P."""
-        return len(self.prompts)
-
-    @property
-    def estimator(self) -> Estimator:
-        """What a token's belief was taken to be."""
-        return estimator_of(self.belief)
-
-    @property
-    def depth_dim(self) -> str:
-        """What beliefs are indexed by: "state" (L + 1) for the lens, "block" (L) for thermal and native beliefs."""
-        return self.estimator.depth_dim
-
-    @property
-    def n_depths(self) -> int:
-        """Length of `depth_dim`."""
-        return len(self._beliefs[0])
-
-    @property
-    def _beliefs(self) -> Sequence[Any]:
-        return self.gaussians if self.estimator.gaussian else self.log_probabilities
-
-    def recorded(self, prompt: int) -> np.ndarray:
-        """Token indices of the recorded tokens of a prompt."""
-        row = self.positions[prompt]
-        return row[row >= 0]
-
-    def recorded_tokens(self, prompt: int) -> tuple[str, ...]:
-        """Texts of the recorded tokens of a prompt."""
-        return tuple(self.tokens[prompt][index] for index in self.recorded(prompt))
-
-    def beliefs(self, prompt: int, depth: int) -> np.ndarray | Gaussian:
-        """Beliefs of the recorded tokens of one prompt at one depth.
-
-        Returns:
-            Log-probabilities (position, class) in the reduced basis for the lens; a Gaussian of batch shape (position, head)
-            for the others, where a token's belief is the product over heads, so divergences add.
-        """
-        return self._beliefs[prompt][depth]
 
 
 def trace(
@@ -193,7 +86,7 @@ def trace(
             on_prompt(index + 1)
     options = {"belief": belief, "positions": positions if isinstance(positions, int) else list(positions), "sink": sink,
                "bos": bos, "truncate": truncate, "basis": basis, "collect": list(collect), "answers": answers}  # fmt: skip
-    return _assemble(probe, encoded, recorded, parts, options)
+    return assemble(probe, encoded, recorded, parts, options)
 
 
 def _recorded_positions(length: int, positions: int | Sequence[int], sink: str) -> np.ndarray:
@@ -219,82 +112,6 @@ def _answer_ids(probe: Probe, answers: Sequence[str | Sequence[str]] | None, cou
                           remedy="give a text, or a list of texts, per prompt")  # fmt: skip
     texts = [[answer] if isinstance(answer, str) else list(answer) for answer in answers]
     return [tuple(int(prompt.ids[0]) for prompt in probe.encode(row, bos="never")) for row in texts]
-
-
-def _assemble(
-    probe: Probe,
-    encoded: Sequence[EncodedPrompt],
-    recorded: Sequence[np.ndarray],
-    parts: Sequence[PromptTrace],
-    options: dict[str, Any],
-) -> BeliefTrace:
-    longest = max(len(prompt) for prompt in encoded)
-    token_mask = np.array([np.arange(longest) < len(prompt) for prompt in encoded])
-    token_ids = stack_ragged([prompt.ids.numpy() for prompt in encoded], -1)
-    sinks = ["excluded", "included"] if options["sink"] == "exclude" else ["included", "excluded"]
-
-    def dataset(name: str, quantities: Sequence[str], dims: Sequence[str], axis: int) -> xr.Dataset:
-        arrays = _collected(parts, name)
-        if not arrays:
-            return xr.Dataset()
-        stacked = stack_ragged(arrays, np.nan)  # prompt first
-        found = xr.Dataset({q: (("prompt", *dims), np.take(stacked, i, axis)) for i, q in enumerate(quantities)})
-        if "sink" not in dims:
-            return found
-        return found.assign_coords(sink=["excluded", "included"]).sel(sink=sinks).transpose("sink", ...)
-
-    def array(name: str, dims: Sequence[str]) -> xr.DataArray:
-        if not (arrays := _collected(parts, name)):
-            return xr.DataArray(np.empty(0))
-        return xr.DataArray(stack_ragged(arrays, np.nan), dims=("prompt", *dims))
-
-    return BeliefTrace(
-        belief=options["belief"],
-        prompts=tuple(prompt.text for prompt in encoded),
-        tokens=tuple(prompt.tokens for prompt in encoded),
-        token_ids=token_ids,
-        token_mask=token_mask,
-        positions=stack_ragged(list(recorded), -1),
-        attention=dataset("attention", list(RowMoments.__dataclass_fields__), ("sink", "block", "head", "token"), 2),
-        graph=array("graph", ("block", "position", "source")),
-        geometry=dataset("geometry", GEOMETRY, ("sink", "state"), 2),
-        states=array("states", ("state", "position", "width")),
-        lens=dataset("lens", LENS_QUANTITIES, ("state", "position"), 1),
-        log_probabilities=tuple(_collected(parts, "log_probabilities")),
-        classes=tuple(_collected(parts, "classes")),
-        gaussians=tuple(_collected(parts, "gaussians")),
-        couplings=dataset("couplings", COUPLINGS, ("block", "head", "token"), 1),
-        sketches=array("sketches", ("state", "site", "coordinate")),
-        units=dataset("units", UNITS, ("sink", "block"), 2),
-        reductions={name: xr.concat([p.reductions[name] for p in parts], "prompt") for name in parts[0].reductions},
-        causal=probe.causal,
-        vocabulary=probe.vocabulary,
-        provenance=_provenance(probe, encoded, options),
-    )
-
-
-def _collected(parts: Sequence[PromptTrace], name: str) -> list[Any]:
-    """One collected thing of every prompt; empty where it was not asked for."""
-    return [getattr(part, name) for part in parts if getattr(part, name) is not None]
-
-
-def _provenance(probe: Probe, encoded: Sequence[EncodedPrompt], options: dict[str, Any]) -> dict[str, Any]:
-    source = probe.source
-    packages = ("rgprobe", "torch", "transformers", "transformer_lens", "numpy", "scipy", "xarray")
-    return {
-        "source": {"kind": source.kind, "name": source.name, "sha256": source.sha256},
-        "family": probe.family,
-        "config": source.config,
-        "tokenizer": type(probe.tokenizer).__name__ if probe.tokenizer is not None else None,
-        "n_parameters": probe.n_parameters,
-        "dtype": str(probe.dtype).removeprefix("torch."),
-        "device": probe.device.type,
-        "versions": {name: version(name) for name in packages},
-        "belief": options["belief"],
-        "assumption": estimator_of(options["belief"]).assumption,
-        "options": options,
-        "truncated_tokens": [prompt.truncated for prompt in encoded],
-    }
 
 
 def _check(option: str, value: str, allowed: Sequence[str]) -> None:

@@ -1,7 +1,7 @@
 """The matrix exponential, with a gradient that costs little more than itself.
 
-`torch.linalg.matrix_exp` differentiates through matrices of twice the size, at four to seven times its forward pass. Scaling and
-squaring over a Taylor polynomial is nothing but products, which differentiate at about twice their cost, to any order.
+`torch.linalg.matrix_exp` differentiates through matrices of twice the size, at four to seven times its forward pass. Scaling
+and squaring over a Taylor polynomial is nothing but products, which differentiate at about twice their cost, to any order.
 """
 
 from __future__ import annotations
