@@ -11,7 +11,7 @@ the machine alone meanwhile); the third prints the tables of docs/matched-pair.m
 - pair: both families with seeds 0, 1, 2 at the shipped size and length, and the standard model with the gauge model's
   log-prior over keys, so that the comparison does not credit divergences with what the prior does.
 - ablations: one part of the gauge model changed at a time; seed 0, a third of the steps.
-- characters: 4 layers of width 128, context 64, 2,000 steps of 12 windows.
+- characters: the three of the pair again, 4 layers of width 128, context 64, 2,000 steps of 12 windows.
 """
 
 from __future__ import annotations
@@ -76,8 +76,10 @@ def runs(root: Path) -> Iterator[tuple[str, TrainingOptions]]:
     for name, settings in ABLATIONS.items():
         yield "ablations", replace(third, out=root / "ablations" / _slug(name), family="gauge", settings=settings)
     small = {"level": "character", "layers": 4, "heads": 8, "context": 64, "batch": 12}
-    for name, choice in twins.items():
-        yield "characters", replace(common, out=root / "characters" / _slug(name), **choice, **small)
+    for seed in SEEDS:
+        for name, choice in twins.items():
+            out = root / "characters" / _slug(name) / f"seed-{seed}"
+            yield "characters", replace(common, out=out, seed=seed, **choice, **small)
 
 
 def main() -> None:
@@ -156,30 +158,12 @@ def step_seconds(rounds: int = 15) -> dict[str, dict[str, float]]:
 def tables(summary: dict[str, Any]) -> Iterator[str]:
     """Markdown: the pair, its differences, the ablations, the character level, and the time of a step."""
     found = summary["runs"]
-    pair = _grouped(found, "pair")
-    if pair:
-        yield _markdown(
-            ["model", "parameters", *(f"seed {seed}" for seed in SEEDS), "mean test loss", "bits per character"],
-            [_pair_row(name, runs) for name, runs in pair.items()],
-        )
-        others = [name for name in pair if name != "gauge" and "gauge" in pair]
-        yield _markdown(
-            ["difference in test loss, nats per token", "mean", "95% interval"],
-            [_difference_row(name, pair[name], pair["gauge"]) for name in others],
-        )
-    for group in ("ablations", "characters"):
-        rows = [
-            [
-                LABELS.get(key, key.split("/")[1].replace("-", " ")),
-                f"{run['n_parameters']:,}",
-                f"{run['validation']:.4f}",
-                f"{run['test']:.4f}",
-            ]
-            for key, run in found.items()
-            if key.startswith(group)
-        ]
-        if rows:
-            yield _markdown([group, "parameters", "validation loss", "test loss"], rows)
+    yield from _seeds_tables(_grouped(found, "pair"), "pair, nats per token")
+    yield _markdown(
+        ["ablations", "parameters", "validation loss", "test loss"],
+        [_ablation_row(key, run) for key, run in found.items() if key.startswith("ablations")],
+    )
+    yield from _seeds_tables(_grouped(found, "characters"), "characters, nats per character")
     if "step_seconds" in summary:
         yield _markdown(
             ["a training step, seconds", "standard", "gauge", "ratio"],
@@ -199,7 +183,23 @@ def _grouped(found: dict[str, dict[str, Any]], group: str) -> dict[str, dict[str
     return grouped
 
 
-def _pair_row(name: str, runs: dict[str, dict[str, Any]]) -> list[str]:
+def _seeds_tables(grouped: dict[str, dict[str, dict[str, Any]]], title: str) -> Iterator[str]:
+    yield _markdown(
+        [title, "parameters", *(f"seed {seed}" for seed in SEEDS), "mean test loss", "bits per character"],
+        [_seeds_row(name, runs) for name, runs in grouped.items()],
+    )
+    yield _markdown(
+        ["difference in test loss", "mean", "95% interval"],
+        [_difference_row(name, grouped[name], grouped["gauge"]) for name in grouped if name != "gauge"],
+    )
+
+
+def _ablation_row(key: str, run: dict[str, Any]) -> list[str]:
+    name = LABELS.get(key, key.split("/")[1].replace("-", " "))
+    return [name, f"{run['n_parameters']:,}", f"{run['validation']:.4f}", f"{run['test']:.4f}"]
+
+
+def _seeds_row(name: str, runs: dict[str, dict[str, Any]]) -> list[str]:
     losses = [f"{runs[f'seed-{seed}']['test']:.4f}" if f"seed-{seed}" in runs else "" for seed in SEEDS]
     mean, bits = (np.mean([run[key] for run in runs.values()]) for key in ("test", "test_bits_per_character"))
     return [name, f"{next(iter(runs.values()))['n_parameters']:,}", *losses, f"{mean:.4f}", f"{bits:.4f}"]

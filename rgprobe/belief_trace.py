@@ -54,7 +54,7 @@ class BeliefTrace:
             precisions and of their squares; empty for standard models.
         sketches: all tokens in a few random coordinates, (prompt, state, site, coordinate), see `rgprobe.probe.sketches`.
         units: sparsity of feed-forward units, dims (sink, prompt, block).
-        reductions: by collection, what `rgprobe.probe.reductions` made of attention, with a dimension prompt.
+        reductions: by collection, what `rgprobe.probe.reductions` or `rgprobe.probe.passes` made, with a dimension prompt.
     """
 
     belief: str

@@ -14,7 +14,7 @@ from rgprobe.probe.attention import SINK_POLICIES
 from rgprobe.probe.estimators import estimator_of
 from rgprobe.probe.loading import load
 from rgprobe.probe.model import Probe
-from rgprobe.probe.prompt_trace import COLLECTIONS, REDUCTIONS, trace_prompt
+from rgprobe.probe.prompt_trace import COLLECTIONS, PASSES, REDUCTIONS, trace_prompt
 
 __all__ = ["COLLECTIONS", "BeliefTrace", "trace"]
 
@@ -54,7 +54,7 @@ def trace(
         answers: per prompt, a text or several: the rank and probability of the first one's first token, and the total
             probability of all their first tokens, are followed at the prompt's last token. Texts are tokenised as they are
             given, a leading space included. By default the prompt's own next token is followed, at every recorded token.
-        collect: what to collect, among `COLLECTIONS` (all by default) and `REDUCTIONS`; the rest costs nothing.
+        collect: what to collect, among `COLLECTIONS` (all by default), `REDUCTIONS` and `PASSES`; the rest costs nothing.
         on_prompt: called with the number of prompts done.
 
     Raises:
@@ -70,7 +70,7 @@ def trace(
     estimator = estimator_of(belief)
     _check("sink", sink, SINK_POLICIES)
     for name in collect:
-        _check("collect", name, (*COLLECTIONS, *REDUCTIONS))
+        _check("collect", name, (*COLLECTIONS, *REDUCTIONS, *PASSES))
     probe = load(model)
     estimator.check(probe)
     encoded = probe.encode(prompts, bos=bos, truncate=truncate, attention_mask=attention_mask)

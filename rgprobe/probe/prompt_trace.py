@@ -18,13 +18,14 @@ from rgprobe.probe.estimators import estimator_of
 from rgprobe.probe.lens import reduce_lens
 from rgprobe.probe.model import Probe
 from rgprobe.probe.moments import RowMoments
+from rgprobe.probe.passes import PASSES, measured_by
 from rgprobe.probe.prompts import EncodedPrompt
 from rgprobe.probe.reductions import REDUCTIONS, reductions_of
 from rgprobe.probe.sketches import SketchCollector
 from rgprobe.probe.states import StateCollector
 from rgprobe.probe.units import UnitCollector
 
-__all__ = ["COLLECTIONS", "REDUCTIONS", "PromptTrace", "trace_prompt"]
+__all__ = ["COLLECTIONS", "PASSES", "REDUCTIONS", "PromptTrace", "trace_prompt"]
 
 COLLECTIONS = ("attention", "states", "beliefs", "couplings", "sketches", "units")
 
@@ -45,7 +46,8 @@ class PromptTrace:
         couplings: of gauge attention (quantity, block, head, token).
         sketches: of all tokens but the sink (state, site, coordinate), float32.
         units: sparsity of feed-forward units (sink, quantity, block).
-        reductions: what `rgprobe.probe.reductions` made of attention, by collection.
+        reductions: what `rgprobe.probe.reductions` made of attention and `rgprobe.probe.passes` of passes of their own, by
+            collection.
     """
 
     attention: np.ndarray | None
@@ -80,7 +82,7 @@ def trace_prompt(
         belief: name of an estimator, see `rgprobe.probe.estimators`.
         sink: "exclude" or "include": for attention weights among recorded tokens and what is made of them.
         basis: size of the reduced basis of lens beliefs.
-        collect: among `COLLECTIONS` and `REDUCTIONS`.
+        collect: among `COLLECTIONS`, `REDUCTIONS` and `PASSES`.
         answers: token ids to follow at the last token, the first one foremost; by default the next token, everywhere.
     """
     estimator, wanted = estimator_of(belief), "beliefs" in collect
@@ -117,7 +119,10 @@ def trace_prompt(
         couplings=coupled.numpy() if coupled is not None else None,
         sketches=sketches.array() if "sketches" in collect else None,
         units=units.sparsity.numpy() if "units" in collect else None,
-        reductions={name: reduction.dataset() for name, reduction in reductions.items()},
+        reductions={
+            **{name: reduction.dataset() for name, reduction in reductions.items()},
+            **measured_by(probe, prompt, recorded, sink=sink, collect=collect),
+        },
     )
 
 
