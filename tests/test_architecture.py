@@ -16,7 +16,7 @@ FLOORS = (
     ("belief_trace", "tracing"),
     ("diagnostics",),
     ("nulls", "contrasts"),
-    ("assembly", "flow", "comparison"),
+    ("assembly", "flow", "comparison", "validation"),
     ("sweeping", "plots"),
     ("report",),
     ("cli",),

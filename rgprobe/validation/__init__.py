@@ -1,0 +1,57 @@
+"""Every diagnostic on systems whose answer is known. Each file holds rows, `CHECKS`; being in this folder registers them."""
+
+from __future__ import annotations
+
+import pkgutil
+from collections.abc import Callable, Sequence
+from importlib import import_module
+
+import torch
+from threadpoolctl import threadpool_limits
+
+from rgprobe.errors import OptionError
+from rgprobe.validation.record import Check, Outcome
+
+__all__ = ["Check", "Outcome", "checks", "validate"]
+
+
+def checks() -> tuple[Check, ...]:
+    """Every row, in the order of the catalogue."""
+    modules = (import_module(f"{__name__}.{module.name}") for module in pkgutil.iter_modules(__path__))
+    found = [check for module in modules for check in getattr(module, "CHECKS", ())]
+    return tuple(sorted(found, key=lambda check: int(check.catalogue[1:])))
+
+
+def validate(
+    rows: Sequence[Check] | None = None, *, on_progress: Callable[[int, int, str], None] | None = None
+) -> tuple[Outcome, ...]:
+    """Run rows of the table, all by default, on one thread so that equal code gives equal numbers.
+
+    Args:
+        rows: among `checks()`.
+        on_progress: called with (rows done, rows in all, what comes next).
+
+    Raises:
+        OptionError: no row.
+
+    Example:
+        >>> outcomes = validate(checks()[:1])
+        >>> outcomes[0].verdict
+        'pass'
+    """
+    chosen = checks() if rows is None else tuple(rows)
+    if not chosen:
+        raise OptionError("checks", expected="at least one row", received="none", remedy="pass rows of checks()")
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with threadpool_limits(limits=1):
+            return tuple(_run(check, index, len(chosen), on_progress) for index, check in enumerate(chosen))
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _run(check: Check, index: int, total: int, on_progress: Callable[[int, int, str], None] | None) -> Outcome:
+    if on_progress is not None:
+        on_progress(index, total, f"{check.catalogue} {check.system}")
+    return check.run()
