@@ -13,7 +13,7 @@ FLOORS = (
     ("errors",),
     ("files", "data", "storage", "locking", "gaussian", "categorical", "condensation", "testbeds"),
     ("models", "probe"),
-    ("belief_trace", "tracing"),
+    ("belief_trace", "planted_trace", "tracing"),
     ("diagnostics",),
     ("nulls", "contrasts"),
     ("assembly", "flow", "comparison", "validation"),

@@ -124,7 +124,7 @@ def grouped_beliefs(groups=4, each=6, classes=30, noise=0.05, seed=0):
 
 def test_costs_of_a_tree_add_up_to_the_information_between_token_and_prediction():
     beliefs = [np.stack([grouped_beliefs(seed=seed)[0]] * 2) for seed in range(3)]
-    trace = fake_trace(log_probabilities=beliefs, tokens=24)
+    trace = fake_trace(log_probabilities=beliefs)
     found = condensation(trace)
     p = np.exp(beliefs[0][0])
     mean = p.mean(0)
@@ -137,7 +137,7 @@ def test_costs_of_a_tree_add_up_to_the_information_between_token_and_prediction(
 
 
 def test_planted_groups_condense_far_better_than_partitions_that_do_not_know_them():
-    trace = fake_trace(log_probabilities=[grouped_beliefs(seed=seed)[0][None] for seed in range(3)], tokens=24)
+    trace = fake_trace(log_probabilities=[grouped_beliefs(seed=seed)[0][None] for seed in range(3)])
     found = condensation(trace)
     quarter = found.values["quarter_loss"].values
     assert (quarter < 0.02).all()  # six clusters suffice for four groups
@@ -153,13 +153,13 @@ def test_planted_groups_condense_far_better_than_partitions_that_do_not_know_the
 def test_the_position_matched_null_is_another_prompts_tree():
     shared, mine = grouped_beliefs()[0], grouped_beliefs(seed=1)[0]
     order = np.random.default_rng(2).permutation(24)
-    trace = fake_trace(log_probabilities=[shared[None], mine[None], mine[order][None]], tokens=24)
+    trace = fake_trace(log_probabilities=[shared[None], mine[None], mine[order][None]])
     found = condensation(trace).internal_nulls["position_matched"]["quarter_loss"].values[:, :, 0]
     # the first two texts have their groups at the same places, so each other's tree is as good as their own
     own = condensation(trace).values["quarter_loss"].values[:, 0]
     assert np.nanmin(found[:, 0]) == pytest.approx(own[0], abs=0.02)
     assert np.nanmin(found[:, 2]) > 0.3
-    alone = fake_trace(log_probabilities=[shared[None]], tokens=24)
+    alone = fake_trace(log_probabilities=[shared[None]])
     assert "position_matched" not in condensation(alone).internal_nulls
 
 
@@ -175,7 +175,7 @@ def test_jeffreys_divergences_are_symmetric_with_zero_diagonal_and_the_direct_su
 
 def test_consensus_is_the_mean_over_pairs_and_the_share_below_the_null_quantile():
     def measured(noise, seed):
-        return consensus(fake_trace(log_probabilities=[grouped_beliefs(noise=noise, seed=seed)[0][None]], tokens=24))
+        return consensus(fake_trace(log_probabilities=[grouped_beliefs(noise=noise, seed=seed)[0][None]]))
 
     one = measured(0.05, 0)
     matrix = belief_jeffreys(grouped_beliefs(noise=0.05, seed=0)[0])
@@ -210,7 +210,7 @@ def test_a_tree_of_one_head_condenses_the_beliefs_of_that_head():
     with pytest.raises(OptionError, match="head: expected 0 to 3, received 4"):
         tree_of(trace, 0, 1, head=4)
     with pytest.raises(OptionError, match="which have no heads"):
-        tree_of(fake_trace(log_probabilities=[grouped_beliefs()[0][None]], tokens=24), 0, 0, head=0)
+        tree_of(fake_trace(log_probabilities=[grouped_beliefs()[0][None]]), 0, 0, head=0)
 
 
 def test_uniform_causal_attention_has_no_communities_where_the_textbook_null_sees_some():

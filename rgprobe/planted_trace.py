@@ -1,0 +1,145 @@
+"""A `BeliefTrace` without a model: planted scores, states or beliefs where a forward pass would have left its own."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+import xarray as xr
+from jaxtyping import Float
+from torch import Tensor
+
+from rgprobe.belief_trace import BeliefTrace
+from rgprobe.errors import OptionError
+from rgprobe.probe.attention import attention_moments
+from rgprobe.probe.moments import RowMoments
+from rgprobe.probe.sketches import projection
+
+__all__ = ["planted_trace", "sketched"]
+
+_NOTHING = np.empty(0)
+_MOMENTS = tuple(RowMoments.__dataclass_fields__)
+
+
+def planted_trace(
+    *,
+    scores: Sequence[Float[Tensor, "block head token token"]] = (),
+    states: Float[np.ndarray, "prompt state token width"] | None = None,
+    sketches: Float[np.ndarray, "prompt state token coordinate"] | None = None,
+    graph: Float[np.ndarray, "prompt block token token"] | None = None,
+    log_probabilities: Sequence[Float[np.ndarray, "state token class"]] = (),
+    lens: xr.Dataset | None = None,
+    causal: bool = True,
+) -> BeliefTrace:
+    """What a diagnostic reads, made from arrays: a system whose answer is known, or activations from elsewhere.
+
+    Args:
+        scores: per prompt, attention scores before the softmax, nats; masked ones are -inf or the lowest number of their
+            dtype (a causal model's later keys have to be).
+        states: of every token of every prompt, from the input end to the output end.
+        sketches: every token in few coordinates, for correlations between tokens; see `sketched`.
+        graph: head-averaged attention between tokens.
+        log_probabilities: per prompt, categorical beliefs of every token.
+        lens: predictions, dims (prompt, state, position); see `rgprobe.probe.lens`.
+        causal: whether a token sees only itself and earlier tokens.
+
+    Returns:
+        A trace of prompts of equal length whose recorded tokens are all tokens; what was not given is empty.
+
+    Raises:
+        OptionError: nothing given, or different numbers of prompts or tokens.
+
+    Example:
+        >>> planted_trace(scores=[torch.zeros(1, 2, 9, 9)], causal=False).attention["keys"].dims
+        ('sink', 'prompt', 'block', 'head', 'token')
+    """
+    prompts, tokens = _size(scores, states, sketches, graph, log_probabilities)
+    attention = _attention(scores, causal) if len(scores) else xr.Dataset()
+    if graph is not None and not len(scores):
+        attention = _keys(graph, causal)
+    return BeliefTrace(
+        belief="lens",
+        prompts=("",) * prompts,
+        tokens=(tuple(map(str, range(tokens))),) * prompts,
+        token_ids=np.zeros((prompts, tokens), dtype=np.int64),
+        token_mask=np.ones((prompts, tokens), dtype=bool),
+        positions=np.tile(np.arange(tokens), (prompts, 1)),
+        attention=attention,
+        graph=_array(graph, ("prompt", "block", "position", "source")),
+        geometry=xr.Dataset(),
+        states=_array(states, ("prompt", "state", "position", "width")),
+        lens=xr.Dataset() if lens is None else lens,
+        log_probabilities=tuple(log_probabilities),
+        classes=(),
+        gaussians=(),
+        causal=causal,
+        vocabulary=log_probabilities[0].shape[-1] if len(log_probabilities) else 0,
+        provenance={"options": {"sink": "include"}},
+        sketches=_array(sketches, ("prompt", "state", "site", "coordinate")),
+    )
+
+
+def sketched(
+    states: Float[np.ndarray, "prompt state token width"],
+) -> Float[np.ndarray, "prompt state token coordinate"]:
+    """States of unit norm in the coordinates that `rgprobe.trace` keeps; rotated only where they fit without loss.
+
+    Example:
+        >>> bool(np.allclose(np.linalg.norm(sketched(np.ones((1, 1, 3, 5))), axis=-1), 1))
+        True
+    """
+    norms = np.linalg.norm(states, axis=-1, keepdims=True).clip(np.finfo(float).tiny)
+    return states @ projection(states.shape[-1]).double().numpy() / norms
+
+
+def _size(
+    scores: Sequence[Tensor],
+    states: np.ndarray | None,
+    sketches: np.ndarray | None,
+    graph: np.ndarray | None,
+    log_probabilities: Sequence[np.ndarray],
+) -> tuple[int, int]:
+    sizes = {
+        "scores": {(len(scores), one.shape[-1]) for one in scores},
+        "states": set() if states is None else {(len(states), states.shape[2])},
+        "sketches": set() if sketches is None else {(len(sketches), sketches.shape[2])},
+        "graph": set() if graph is None else {(len(graph), graph.shape[-1])},
+        "log_probabilities": {(len(log_probabilities), one.shape[1]) for one in log_probabilities},
+    }
+    found = set().union(*sizes.values())
+    if len(found) != 1:
+        given = {name: sorted(size) for name, size in sizes.items() if size}
+        raise OptionError(
+            "planted_trace", expected="arrays of equally many prompts and tokens", received=str(given or "nothing"),
+            remedy="give at least one array, and cut the others to its size",
+        )  # fmt: skip
+    return found.pop()
+
+
+def _attention(scores: Sequence[Tensor], causal: bool) -> xr.Dataset:
+    prompts = [_moments(one, causal) for one in scores]
+    # prompt, sink, moment, block, head, token
+    array = torch.stack(prompts).numpy().transpose(1, 2, 0, 3, 4, 5)
+    dims = ("sink", "prompt", "block", "head", "token")
+    return xr.Dataset(
+        {name: (dims, array[:, index]) for index, name in enumerate(_MOMENTS)},
+        coords={"sink": ["excluded", "included"]},
+    )
+
+
+def _moments(scores: Tensor, causal: bool) -> Float[Tensor, "sink moment block head token"]:
+    blocks = [attention_moments(block, causal=causal) for block in scores]
+    both = [torch.stack([torch.stack(list(moments.as_dict().values())) for moments in pair]) for pair in blocks]
+    return torch.stack(both, 2)
+
+
+def _keys(graph: np.ndarray, causal: bool) -> xr.Dataset:
+    prompts, blocks, tokens = graph.shape[:3]
+    keys = 1.0 + np.arange(tokens) if causal else np.full(tokens, float(tokens))
+    dims = ("sink", "prompt", "block", "head", "token")
+    return xr.Dataset({"keys": (dims, np.tile(keys, (2, prompts, blocks, 1, 1)))})
+
+
+def _array(values: np.ndarray | None, dims: tuple[str, ...]) -> xr.DataArray:
+    return xr.DataArray(_NOTHING) if values is None else xr.DataArray(values, dims=dims)
