@@ -28,7 +28,8 @@ module                      system                                              
 `two_level`                 a key equal to the query among equal others               self-weight, heat-capacity peak
 =========================== ========================================================= ===============================
 
-`hierarchy_posterior` holds the exact posteriors of `random_hierarchy`.
+`hierarchy_posterior` holds the exact posteriors of `random_hierarchy`, `hierarchy_language` its sentences as token ids with
+their least possible loss.
 """
 
 from __future__ import annotations
