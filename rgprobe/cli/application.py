@@ -21,6 +21,7 @@ from rgprobe.cli.info_command import info_command
 from rgprobe.cli.report_command import report_command
 from rgprobe.cli.run_command import run_command
 from rgprobe.cli.tree_command import tree_command
+from rgprobe.cli.validate_command import validate_command
 from rgprobe.models.train_command import train_command
 
 __all__ = ["main"]
@@ -39,6 +40,7 @@ def _application() -> typer.Typer:
         ("info", info_command),
         ("train", train_command),
         ("bench", bench_command),
+        ("validate", validate_command),
     ):
         app.command(name)(command)
     return app

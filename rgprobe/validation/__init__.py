@@ -12,7 +12,7 @@ from threadpoolctl import threadpool_limits
 from rgprobe.errors import OptionError
 from rgprobe.validation.record import Check, Outcome
 
-__all__ = ["Check", "Outcome", "checks", "validate"]
+__all__ = ["Check", "Outcome", "checks", "named", "validate"]
 
 
 def checks() -> tuple[Check, ...]:
@@ -20,6 +20,33 @@ def checks() -> tuple[Check, ...]:
     modules = (import_module(f"{__name__}.{module.name}") for module in pkgutil.iter_modules(__path__))
     found = [check for module in modules for check in getattr(module, "CHECKS", ())]
     return tuple(sorted(found, key=lambda check: int(check.catalogue[1:])))
+
+
+def named(names: str | None) -> tuple[Check, ...]:
+    """Rows of some diagnostics: a comma-separated list of modules or catalogue identifiers; None for every row.
+
+    Raises:
+        OptionError: a name that no row has.
+
+    Example:
+        >>> {check.catalogue for check in named("D3,plateau")} == {"D3", "D12"}
+        True
+    """
+    rows = checks()
+    if names is None:
+        return rows
+    wanted = {name.strip() for name in names.split(",")}
+    known = {name for check in rows for name in _names(check)}
+    if unknown := sorted(wanted - known):
+        raise OptionError(
+            "--only", expected=f"names among {', '.join(sorted(known))}", received=", ".join(unknown),
+            remedy="correct the name",
+        )  # fmt: skip
+    return tuple(check for check in rows if wanted & _names(check))
+
+
+def _names(check: Check) -> set[str]:
+    return {check.catalogue, check.diagnostic.partition(":")[0].rpartition(".")[2]}
 
 
 def validate(

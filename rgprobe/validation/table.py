@@ -1,0 +1,51 @@
+"""The validation table as text, CSV and markdown: one row per check, in the order of the catalogue."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Sequence
+
+from rgprobe.validation.record import Outcome
+
+__all__ = ["COLUMNS", "as_csv", "as_markdown", "as_text"]
+
+COLUMNS = ("id", "diagnostic", "system", "quantity", "units", "expected", "measured", "tolerance", "verdict")
+_NUMBERS = ("expected", "measured", "tolerance")
+
+
+def as_csv(outcomes: Sequence[Outcome]) -> str:
+    """Comma-separated values with a header; numbers with all their digits."""
+    stream = io.StringIO()
+    writer = csv.writer(stream, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    for outcome in outcomes:
+        numbers = (outcome.expected, outcome.measured, outcome.check.tolerance)
+        writer.writerow([*_words(outcome), *(repr(float(number)) for number in numbers), outcome.verdict])
+    return stream.getvalue()
+
+
+def as_markdown(rows: Sequence[dict[str, str]]) -> str:
+    """A markdown table of rows read back from the CSV, numbers shortened."""
+    lines = [COLUMNS, ["---"] * len(COLUMNS), *(_shortened(row) for row in rows)]
+    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
+
+
+def as_text(outcomes: Sequence[Outcome]) -> str:
+    """Aligned columns for a terminal, and how many rows passed."""
+    rows = [_shortened(row) for row in csv.DictReader(io.StringIO(as_csv(outcomes)))]
+    table = [list(COLUMNS), *rows]
+    widths = [max(len(row[column]) for row in table) for column in range(len(COLUMNS))]
+    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in table]
+    passed = sum(outcome.passed for outcome in outcomes)
+    return "\n".join([*lines, "", f"{passed} of {len(outcomes)} rows pass."])
+
+
+def _words(outcome: Outcome) -> tuple[str, ...]:
+    check = outcome.check
+    module = check.diagnostic.partition(":")[0].rpartition(".")[2]
+    return check.catalogue, module, check.system, check.quantity, check.units
+
+
+def _shortened(row: dict[str, str]) -> list[str]:
+    return [f"{float(row[name]):.6g}" if name in _NUMBERS else row[name] for name in COLUMNS]
