@@ -14,8 +14,8 @@ def prompt_set_names() -> tuple[str, ...]:
     """Names of the prompt sets that ship with rgprobe.
 
     Example:
-        >>> prompt_set_names()
-        ('held_out', 'passages')
+        >>> {"held_out", "passages", "swaps"} <= set(prompt_set_names())
+        True
     """
     names = (entry.name for entry in files(__name__).iterdir())
     return tuple(sorted(name.removesuffix(".json") for name in names if name.endswith(".json")))
@@ -27,6 +27,7 @@ def load_prompts(name: str) -> list[str]:
     - `held_out`: 24 passages of *Hamlet* and *The Tempest*, which the shipped checkpoints never saw; 90 to 128 tokens
       each under their tokenizer, the opening one included.
     - `passages`: 24 paragraphs of modern prose, 70 to 90 words each, for models of modern text.
+    - `swaps`: 52 modern sentences in three forms each, see `rgprobe.data.swaps.load_swaps`.
 
     Raises:
         OptionError: there is no such set; the message lists those that exist.
