@@ -152,9 +152,11 @@ def bootstrap_interval(
 ) -> tuple[Float64[np.ndarray, "*entries"], Float64[np.ndarray, "*entries"]]:
     """95% BCa interval of the mean over prompts, for all entries at once; NaN with fewer than three prompts.
 
-    Prompts are resampled whole, never tokens; the same resamples serve every entry.
+    Prompts are resampled whole, never tokens; the same resamples serve every entry. A bootstrap takes the n - 1 degrees of
+    freedom of n prompts for n and the Gaussian for Student's t; its levels are moved out until an interval for Gaussian data
+    is Student's: z becomes t_(n-1) sqrt(n / (n - 1)).
 
-    Source: Efron (1987), bias-corrected and accelerated; the acceleration from the jackknife.
+    Source: Efron (1987), bias-corrected and accelerated, the acceleration from the jackknife; Hesterberg (2015) for the levels.
     """
     prompts = value.shape[0]
     nothing = np.full(value.shape[1:], np.nan)
@@ -173,9 +175,10 @@ def bootstrap_interval(
         jackknife = np.where(present, mean - flat, 0.0)  # proportional to the leave-one-out deviations of a mean
         skew = (jackknife**3).sum(0) / (6 * (jackknife**2).sum(0) ** 1.5)
         acceleration = np.nan_to_num(-skew)
+        outward = special.stdtrit(count - 1, (1 + CONFIDENCE) / 2) * np.sqrt(count / (count - 1))
         bounds = []
-        for tail in ((1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2):
-            z = bias + special.ndtri(tail)
+        for side in (-outward, outward):
+            z = bias + side
             level = special.ndtr(bias + z / (1 - acceleration * z))
             bounds.append(_quantile_of_sorted(means, level))
     enough = count >= 3

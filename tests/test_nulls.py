@@ -74,13 +74,22 @@ def test_bootstrap_intervals_of_skewed_data_cover(skewed):
     assert 0.92 <= np.mean((low <= truth) & (high >= truth)) <= 0.98
 
 
-def test_the_bootstrap_agrees_with_scipy():
+def test_the_bootstrap_agrees_with_scipy_at_its_wider_level():
     data = np.random.default_rng(5).exponential(size=40)
     low, high = bootstrap_interval(data, seed=0, resamples=9999)
-    reference = stats.bootstrap((data,), np.mean, method="BCa", n_resamples=9999, rng=np.random.default_rng(1))
+    level = 2 * stats.norm.cdf(stats.t.ppf(0.975, 39) * np.sqrt(40 / 39)) - 1
+    options = {"method": "BCa", "n_resamples": 9999, "rng": np.random.default_rng(1), "confidence_level": level}
+    reference = stats.bootstrap((data,), np.mean, **options)
     np.testing.assert_allclose(
         [low, high], [reference.confidence_interval.low, reference.confidence_interval.high], atol=0.02
     )
+
+
+@pytest.mark.parametrize("prompts", [6, 12, 24])
+def test_bootstrap_intervals_of_few_prompts_cover(prompts):
+    data = np.random.default_rng(prompts).standard_normal((prompts, SIMULATIONS))
+    low, high = bootstrap_interval(data, seed=0)
+    assert 0.92 <= np.mean((low <= 0) & (high >= 0)) <= 0.98
 
 
 def test_the_bootstrap_is_a_function_of_its_seed_and_refuses_two_prompts():
