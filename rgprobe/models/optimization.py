@@ -14,7 +14,7 @@ from rgprobe.errors import NumericalRefusal
 from rgprobe.models.options import TrainingOptions
 from rgprobe.models.tokenizer import BOS_ID
 
-__all__ = ["build_optimizer", "draw_batch", "learning_rate", "optimize_step"]
+__all__ = ["build_optimizer", "draw_batch", "learning_rate", "optimize_step", "update_weights"]
 
 
 def learning_rate(step: int, options: TrainingOptions) -> float:
@@ -58,12 +58,35 @@ def draw_batch(
 def optimize_step(
     model: nn.Module, optimizer: torch.optim.AdamW, stream: Int[ndarray, " T"], step: int, options: TrainingOptions
 ) -> float:
-    """One update; returns the batch's loss in nats per token, before the update.
+    """One update on random windows; returns the batch's loss in nats per token, before the update.
 
     Raises:
         NumericalRefusal: the loss is not finite; the weights stay as they were.
     """
-    inputs, targets = draw_batch(stream, step, options)
+    return update_weights(model, optimizer, *draw_batch(stream, step, options), step, options)
+
+
+def update_weights(
+    model: nn.Module,
+    optimizer: torch.optim.AdamW,
+    inputs: Int[Tensor, "B N"],
+    targets: Int[Tensor, "B N"],
+    step: int,
+    options: TrainingOptions,
+) -> float:
+    """One update on one batch; returns its loss in nats per token, before the update.
+
+    Args:
+        model: from ids (B, N) to logits (B, N, V).
+        optimizer: from `build_optimizer`.
+        inputs: token ids.
+        targets: what to predict at each position; -100 where nothing is.
+        step: 0-based, for the schedule.
+        options: of the run.
+
+    Raises:
+        NumericalRefusal: the loss is not finite; the weights stay as they were.
+    """
     for group in optimizer.param_groups:
         group["lr"] = learning_rate(step, options)
     with torch.autocast(options.device, torch.bfloat16, enabled=options.precision == "bfloat16"):

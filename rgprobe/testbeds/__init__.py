@@ -22,6 +22,8 @@ module                      system                                              
 `random_energy`             independent Gaussian scores                               entropy, log-partition function
 `random_hierarchy`          hierarchical grammar with synonyms                        parse tree, posteriors
 `relu_kurtosis`             outputs of random ReLU networks                           excess kurtosis
+`ring_blocks`               block-diagonal chain of rings, seen through noise         eigenvectors, symmetries, posterior
+`ring_chain`                Markov chain on a ring, of chosen memory                  spectrum, correlation length
 `scale_separation`          micro, macro and output variables                         conditional mutual information
 `stored_patterns`           modern Hopfield network                                   minima of the energy
 `tanh_network`              random tanh network                                       Lyapunov exponent
@@ -57,6 +59,8 @@ _SYSTEMS = (
     "random_energy",
     "random_hierarchy",
     "relu_kurtosis",
+    "ring_blocks",
+    "ring_chain",
     "scale_separation",
     "stored_patterns",
     "tanh_network",
