@@ -127,19 +127,23 @@ class Probe:
         The pass ends there: the unembedding of every token, a fifth of a small model's work, is never needed, because
         measurements read out the positions that they record.
         """
+        self.rows_to_last_state(ids[None], hooks)
+
+    def rows_to_last_state(self, rows: Int[Tensor, "rows tokens"], hooks: list[tuple[str, Hook]]) -> None:
+        """The pass of `stream` for equal or other rows of ids at once, differentiable where the caller's mode is."""
         # after the given hooks, on the same point: stop_at_layer can only stop before a block, and there is none after the last
         ending = [*hooks, (self.state_hook(self.n_blocks), _end_of_pass)]
-        with self._evaluating(), suppress(_EndOfPassError):
-            self.bridge.run_with_hooks(ids[None].to(self.device), fwd_hooks=ending, return_type=None)
+        with self.evaluating(), suppress(_EndOfPassError):
+            self.bridge.run_with_hooks(rows.to(self.device), fwd_hooks=ending, return_type=None)
 
     @torch.inference_mode()
     def logits(self, ids: Int[Tensor, "tokens"]) -> Float[Tensor, "tokens vocabulary"]:
         """The model's own logits of one prompt."""
-        with self._evaluating():
+        with self.evaluating():
             return self.bridge(ids[None].to(self.device), return_type="logits")[0]
 
     @contextmanager
-    def _evaluating(self) -> Iterator[None]:
+    def evaluating(self) -> Iterator[None]:
         """No dropout meanwhile; a bridge that a person trains keeps training afterwards."""
         modules = {*self.bridge.modules(), *self.bridge.original_model.modules()}
         training = [module for module in modules if module.training]
