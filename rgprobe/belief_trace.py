@@ -55,6 +55,7 @@ class BeliefTrace:
         sketches: all tokens in a few random coordinates, (prompt, state, site, coordinate), see `rgprobe.probe.sketches`.
         units: sparsity of feed-forward units, dims (sink, prompt, block).
         reductions: by collection, what `rgprobe.probe.reductions` or `rgprobe.probe.passes` made, with a dimension prompt.
+        groups: a label per prompt, "" for none; empty where prompts are not grouped.
     """
 
     belief: str
@@ -78,6 +79,7 @@ class BeliefTrace:
     sketches: xr.DataArray = field(default_factory=lambda: xr.DataArray(np.empty(0)))
     units: xr.Dataset = field(default_factory=xr.Dataset)
     reductions: dict[str, xr.Dataset] = field(default_factory=dict)
+    groups: tuple[str, ...] = ()
 
     @property
     def n_prompts(self) -> int:
@@ -179,6 +181,7 @@ def assemble(
         reductions={name: xr.concat([p.reductions[name] for p in parts], "prompt") for name in parts[0].reductions},
         causal=probe.causal,
         vocabulary=probe.vocabulary,
+        groups=tuple(options.get("groups") or ()),
         provenance=_provenance(probe, encoded, options),
     )
 

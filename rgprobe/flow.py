@@ -84,6 +84,11 @@ class RGFlow:
         """Text of each token of each prompt."""
         return tuple(tuple(row) for row in self._texts["tokens"])
 
+    @property
+    def groups(self) -> tuple[str, ...]:
+        """Label of each prompt, "" for none; empty where prompts were not grouped."""
+        return tuple(self._texts.get("groups", ()))
+
     def recorded_tokens(self, prompt: int) -> tuple[str, ...]:
         """Texts of the tokens whose beliefs were recorded."""
         row = self.data["prompts"].to_dataset()["positions"].values[prompt]
@@ -167,7 +172,8 @@ def run(
         seed: of null initialisations, shuffles and the bootstrap.
         diagnostics: "default" (those that cost little), "all", or names.
         on_progress: called with (passes done, passes in all, what is running).
-        **options: of `rgprobe.trace`: belief, positions, sink, bos, truncate, attention_mask, basis.
+        **options: of `rgprobe.trace`: belief, positions, sink, bos, truncate, attention_mask, basis, answers; and groups, which
+            null models keep.
 
     Raises:
         OptionError: an unknown option, a negative number of nulls, or nothing to measure on such beliefs of such a model.
@@ -211,11 +217,8 @@ def run(
         )
         for d in chosen
     }
-    provenance = {
-        **traced.provenance,
-        "seed": seed,
-        "nulls": {"random_init_seeds": seeds[:nulls], "shuffle_seeds": seeds[nulls:]},
-    }
+    drawn = {"random_init_seeds": seeds[:nulls], "shuffle_seeds": seeds[nulls:]}
+    provenance = {**traced.provenance, "seed": seed, "nulls": drawn}
     return RGFlow(_tree(nodes, traced, provenance))
 
 
@@ -224,7 +227,7 @@ def _measure(chosen: Sequence[Diagnostic], traced: BeliefTrace) -> dict[str, Mea
 
 
 def _tree(nodes: Mapping[str, xr.Dataset], traced: BeliefTrace, provenance: dict[str, Any]) -> xr.DataTree:
-    texts = json.dumps({"prompts": list(traced.prompts), "tokens": [list(row) for row in traced.tokens]})
+    texts = json.dumps({"prompts": traced.prompts, "tokens": traced.tokens, "groups": traced.groups})
     prompts = xr.Dataset(
         {
             "token_ids": (("prompt", "token"), traced.token_ids),
@@ -275,7 +278,7 @@ def _require_count(name: str, value: int) -> None:
 
 
 def _reject_unknown(options: Mapping[str, Any]) -> None:
-    known = ("belief", "positions", "sink", "bos", "truncate", "attention_mask", "basis", "answers")
+    known = ("belief", "positions", "sink", "bos", "truncate", "attention_mask", "basis", "answers", "groups")
     for name in options:
         if name not in known:
             raise OptionError(name, expected=f"an option among {', '.join(known)}", received="an unknown one",

@@ -31,6 +31,7 @@ def trace(
     attention_mask: Any = None,
     basis: int = 1024,
     answers: Sequence[str | Sequence[str]] | None = None,
+    groups: Sequence[str] | None = None,
     collect: Sequence[str] = COLLECTIONS,
     on_prompt: Callable[[int], None] | None = None,
 ) -> BeliefTrace:
@@ -54,11 +55,13 @@ def trace(
         answers: per prompt, a text or several: the rank and probability of the first one's first token, and the total
             probability of all their first tokens, are followed at the prompt's last token. Texts are tokenised as they are
             given, a leading space included. By default the prompt's own next token is followed, at every recorded token.
+        groups: a label per prompt, such as the family of paraphrases that it belongs to; "" for none.
         collect: what to collect, among `COLLECTIONS` (all by default), `REDUCTIONS` and `PASSES`; the rest costs nothing.
         on_prompt: called with the number of prompts done.
 
     Raises:
-        OptionError: an unknown policy, belief or collection, or beliefs that the model does not have.
+        OptionError: an unknown policy, belief or collection, beliefs that the model does not have, or labels that are not one
+            text per prompt.
         PromptError: see `rgprobe.probe.prompts.encode_prompts`.
 
     Example:
@@ -76,6 +79,7 @@ def trace(
     encoded = probe.encode(prompts, bos=bos, truncate=truncate, attention_mask=attention_mask)
     recorded = [_recorded_positions(len(prompt), positions, sink) for prompt in encoded]
     wanted = _answer_ids(probe, answers, len(encoded))
+    _check_groups(groups, len(encoded))
     parts = []
     for index, (prompt, chosen) in enumerate(zip(encoded, recorded, strict=True)):
         at, follow = torch.from_numpy(chosen), wanted[index]
@@ -85,7 +89,8 @@ def trace(
         if on_prompt is not None:
             on_prompt(index + 1)
     options = {"belief": belief, "positions": positions if isinstance(positions, int) else list(positions), "sink": sink,
-               "bos": bos, "truncate": truncate, "basis": basis, "collect": list(collect), "answers": answers}  # fmt: skip
+               "bos": bos, "truncate": truncate, "basis": basis, "collect": list(collect), "answers": answers,
+               "groups": list(groups) if groups is not None else None}  # fmt: skip
     return assemble(probe, encoded, recorded, parts, options)
 
 
@@ -112,6 +117,15 @@ def _answer_ids(probe: Probe, answers: Sequence[str | Sequence[str]] | None, cou
                           remedy="give a text, or a list of texts, per prompt")  # fmt: skip
     texts = [[answer] if isinstance(answer, str) else list(answer) for answer in answers]
     return [tuple(int(prompt.ids[0]) for prompt in probe.encode(row, bos="never")) for row in texts]
+
+
+def _check_groups(groups: Sequence[str] | None, count: int) -> None:
+    if groups is None:
+        return
+    if isinstance(groups, str) or len(groups) != count or not all(isinstance(label, str) for label in groups):
+        kind = f"{type(groups).__name__} of {len(groups)}"
+        raise OptionError("groups", expected=f"a text for each of {count} prompts", received=kind,
+                          remedy='label every prompt, with "" where it is in no group')  # fmt: skip
 
 
 def _check(option: str, value: str, allowed: Sequence[str]) -> None:

@@ -107,3 +107,19 @@ def test_equal_traces_are_equal_to_the_bit(probe):
     assert one.attention.identical(same.attention)
     assert one.lens.identical(same.lens)
     assert torch.equal(*(torch.from_numpy(t.states.values).nan_to_num() for t in (one, same)))
+
+
+def test_groups_are_kept_by_the_trace_and_by_the_flow(probe, tmp_path):
+    groups = ["a", "b", ""]
+    assert rg.trace(probe, PROMPTS, collect=["states"]).groups == ()
+    trace = rg.trace(probe, PROMPTS, collect=["states"], groups=groups)
+    assert (trace.groups, trace.provenance["options"]["groups"]) == (("a", "b", ""), groups)
+    flow = rg.run(probe, PROMPTS, nulls=1, shuffles=1, diagnostics="collapse", groups=groups)
+    flow.save(tmp_path / "flow.nc")
+    assert rg.open_flow(tmp_path / "flow.nc").groups == ("a", "b", "")
+
+
+@pytest.mark.parametrize("groups", [["a", "b"], "abc", ["a", "b", 3]])
+def test_groups_that_are_no_label_per_prompt_are_refused(probe, groups):
+    with pytest.raises(OptionError, match="groups: expected a text for each of 3 prompts"):
+        rg.trace(probe, PROMPTS, groups=groups)

@@ -29,7 +29,7 @@ from rgprobe.cli.options import (
 )
 from rgprobe.cli.output_directory import Staging, staged_output
 from rgprobe.cli.progress import Report, progress_bar
-from rgprobe.cli.prompt_file import read_prompts
+from rgprobe.cli.prompt_file import read_labelled_prompts
 from rgprobe.data import load_prompts
 from rgprobe.errors import BadInput
 from rgprobe.models.shipped import shipped_names
@@ -69,7 +69,8 @@ def run_command(
             metavar="FILE|SET",
             help='UTF-8 text, one prompt per paragraph (blank lines between); .jsonl: a JSON string or {"text": ...} per '
             "line; or a shipped set: held_out (24 passages of Hamlet and The Tempest, never seen by the shipped "
-            "checkpoints; their default) or passages (24 of modern prose; the default for all others).",
+            "checkpoints; their default), passages (24 of modern prose; the default for all others) or families (24 of 8 "
+            'paraphrases each, and their controls). A "group" per line of .jsonl says which prompts belong together.',
             show_default=False,
         ),
     ] = None,
@@ -116,9 +117,9 @@ def run_command(
     the shipped checkpoints are compared, OUT/comparison.nc too. Files of an earlier run stay as they are until the new ones
     are complete.
     """
-    given = (*(read_prompts(prompts) if prompts is not None else ()), *(text or ()))
+    given = (*(read_labelled_prompts(prompts) if prompts is not None else ()), *((each, "") for each in text or ()))
     request = _Request(
-        prompts=given,
+        prompts=tuple(each for each, _ in given),
         loading={"device": device, "dtype": dtype.value, "allow_pickle": allow_pickle},
         running={
             "nulls": nulls if nulls is not None else SEEDS if source is not None else SEEDS_OF_SHIPPED,
@@ -129,6 +130,7 @@ def run_command(
             "sink": sink.value,
             "bos": bos.value,
             "truncate": truncate,
+            **({"groups": [group for _, group in given]} if any(group for _, group in given) else {}),
         },
     )
     sources = [source] if source is not None else list(shipped_names())

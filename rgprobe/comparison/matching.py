@@ -24,6 +24,7 @@ DECISIVE = {
     "positions": "the recorded positions",
     "basis": "the size of the reduced basis",
     "answers": "the class of answers",
+    "groups": "the groups of the prompts",
 }
 # Pure numbers that neither count tokens nor classes of the vocabulary. What is not listed here, or added later, is compared
 # between equal tokenizers alone: bits per token are not the same unit where a token is not the same piece of text.

@@ -5,16 +5,19 @@ from __future__ import annotations
 import json
 from importlib.resources import files
 
+from rgprobe.data.families import Family, labelled_prompts, load_families
 from rgprobe.errors import OptionError
 
-__all__ = ["load_prompts", "prompt_set_names"]
+__all__ = ["Family", "load_families", "load_groups", "load_prompts", "prompt_set_names"]
+
+FAMILIES = "families"
 
 
 def prompt_set_names() -> tuple[str, ...]:
     """Names of the prompt sets that ship with rgprobe.
 
     Example:
-        >>> {"held_out", "passages", "swaps"} <= set(prompt_set_names())
+        >>> {"families", "held_out", "passages", "swaps"} <= set(prompt_set_names())
         True
     """
     names = (entry.name for entry in files(__name__).iterdir())
@@ -28,6 +31,7 @@ def load_prompts(name: str) -> list[str]:
       each under their tokenizer, the opening one included.
     - `passages`: 24 paragraphs of modern prose, 70 to 90 words each, for models of modern text.
     - `swaps`: 52 modern sentences in three forms each, see `rgprobe.data.swaps.load_swaps`.
+    - `families`: 24 families of 8 paraphrases, and 192 controls; see `load_groups` and `rgprobe.data.families`.
 
     Raises:
         OptionError: there is no such set; the message lists those that exist.
@@ -39,5 +43,20 @@ def load_prompts(name: str) -> list[str]:
     names = prompt_set_names()
     if name not in names:
         raise OptionError("prompts", expected=" or ".join(names), received=name, remedy="pass a name or a file")
+    if name == FAMILIES:
+        return [text for text, _ in labelled_prompts()]
     record = json.loads((files(__name__) / f"{name}.json").read_text("utf-8"))
     return [prompt["text"] for prompt in record["prompts"]]
+
+
+def load_groups(name: str) -> list[str]:
+    """The group of each prompt of a set, for `groups` of `rgprobe.trace` and `rgprobe.run`; "" for prompts in none.
+
+    Raises:
+        OptionError: there is no such set.
+
+    Example:
+        >>> load_groups("families")[0], set(load_groups("passages"))
+        ('capital of France', {''})
+    """
+    return [group for _, group in labelled_prompts()] if name == FAMILIES else [""] * len(load_prompts(name))

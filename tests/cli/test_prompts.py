@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import rgprobe as rg
-from rgprobe.cli.prompt_file import read_prompts
+from rgprobe.cli.prompt_file import read_labelled_prompts, read_prompts
 from rgprobe.errors import PromptError
 from rgprobe.flow import open_flow
 
@@ -26,6 +26,18 @@ def test_paragraphs_are_prompts(tmp_path):
     assert read_prompts(str(file)) == ["one\nstill one", "two"]
 
 
+def test_json_lines_may_name_the_group_of_a_prompt(tmp_path):
+    lines = ['{"text": "one", "group": "a"}', '"two"', '{"text": "three", "group": ""}']
+    file = written(tmp_path / "p.jsonl", "\n".join(lines))
+    assert read_labelled_prompts(str(file)) == [("one", "a"), ("two", ""), ("three", "")]
+
+
+def test_groups_reach_the_result(run_tiny, tmp_path):
+    file = written(tmp_path / "p.jsonl", '{"text": "one two three", "group": "a"}')
+    assert run_tiny("--prompts", file, "--text", "seven eight", diagnostics="plateau").code == 0
+    assert open_flow(tmp_path / "out" / "tiny.nc").groups == ("a", "")
+
+
 def test_json_lines_are_prompts(tmp_path):
     lines = ['"one\\n\\ntwo"', '{"text": " kept \u2028 as it is ", "id": 7}', "", '"\\ud800"']
     file = written(tmp_path / "p.jsonl", "\n".join(lines))
@@ -43,6 +55,7 @@ def test_json_lines_are_prompts(tmp_path):
         ("p.jsonl", '{"prompt": "x"}', 'expected a JSON string, or an object with a "text" string'),
         ("p.jsonl", '"fine"\n"torn', "line 2"),
         ("p.jsonl", '""', "an empty text"),
+        ("p.jsonl", '{"text": "fine", "group": 3}', "a group that is 3"),
         ("p.jsonl", "[" * 100_000, "line 1"),
     ],
 )
@@ -57,7 +70,7 @@ def test_unusable_prompt_file_is_named_with_its_line(rgprobe, tmp_path, name, co
 
 @pytest.mark.parametrize("name", ["absent.txt", ".", "nul\x00"])
 def test_prompt_file_that_cannot_be_read(name):
-    with pytest.raises(PromptError, match="expected a text file, or a set among held_out, passages"):
+    with pytest.raises(PromptError, match="expected a text file, or a set among families, held_out, passages"):
         read_prompts(name)
 
 
