@@ -19,6 +19,7 @@ from rgprobe.assembly import NullMeasurements, assemble_node
 from rgprobe.condensation import CondensationTree
 from rgprobe.diagnostics import Diagnostic, Measurement, applicable, select
 from rgprobe.errors import BadInput, OptionError
+from rgprobe.estimating import CostEstimate, estimate_cost
 from rgprobe.nulls import shuffle_tokens
 from rgprobe.probe.loading import load
 from rgprobe.probe.model import Probe
@@ -158,6 +159,7 @@ def run(
     seed: int = 0,
     diagnostics: str | Sequence[str] = "default",
     on_progress: Progress | None = None,
+    on_estimate: Callable[[CostEstimate], None] | None = None,
     **options: Any,
 ) -> RGFlow:
     """Measure the flow of token beliefs through a model, and the same on null models.
@@ -172,8 +174,9 @@ def run(
         seed: of null initialisations, shuffles and the bootstrap.
         diagnostics: "default" (those that cost little), "all", or names.
         on_progress: called with (passes done, passes in all, what is running).
-        **options: of `rgprobe.trace`: belief, positions, sink, bos, truncate, attention_mask, basis, answers; and groups, which
-            null models keep.
+        on_estimate: called with what the run will cost before it starts; one prompt is rehearsed for it.
+        **options: of `rgprobe.trace`: belief, belief_options, positions, sink, bos, truncate, attention_mask, basis,
+            answers; and groups, which null models keep.
 
     Raises:
         OptionError: an unknown option, a negative number of nulls, or nothing to measure on such beliefs of such a model.
@@ -190,6 +193,9 @@ def run(
     if shuffles is None:
         shuffles = 1 if nulls and len(encoded) > 1 else 0
     _require_count("shuffles", shuffles)
+    if on_estimate is not None:
+        rehearsal = {name: options[name] for name in ("belief", "sink", "basis") if name in options}
+        on_estimate(estimate_cost(probe, encoded, chosen, nulls=nulls, shuffles=shuffles, **rehearsal))
     tick = _Ticker(on_progress, len(encoded) * (1 + nulls + shuffles))
     settings = {**{k: v for k, v in options.items() if k != "attention_mask"}, "collect": collect}
 
@@ -278,7 +284,8 @@ def _require_count(name: str, value: int) -> None:
 
 
 def _reject_unknown(options: Mapping[str, Any]) -> None:
-    known = ("belief", "positions", "sink", "bos", "truncate", "attention_mask", "basis", "answers", "groups")
+    known = ("belief", "belief_options", "positions", "sink", "bos", "truncate", "attention_mask", "basis", "answers",
+             "groups")  # fmt: skip
     for name in options:
         if name not in known:
             raise OptionError(name, expected=f"an option among {', '.join(known)}", received="an unknown one",

@@ -16,7 +16,7 @@ FLOORS = (
     ("belief_trace", "planted_trace", "tracing"),
     ("diagnostics",),
     ("nulls", "contrasts"),
-    ("assembly", "flow", "comparison", "validation"),
+    ("assembly", "estimating", "flow", "comparison", "validation"),
     ("sweeping", "plots"),
     ("report",),
     ("cli",),

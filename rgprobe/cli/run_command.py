@@ -36,6 +36,7 @@ from rgprobe.models.shipped import shipped_names
 
 if TYPE_CHECKING:
     from rgprobe.comparison import FlowComparison
+    from rgprobe.estimating import CostEstimate
     from rgprobe.flow import RGFlow
 
 __all__ = ["run_command"]
@@ -51,6 +52,7 @@ class _Request:
     prompts: tuple[str, ...]  # empty: the set that suits the source
     loading: dict[str, Any]
     running: dict[str, Any]
+    announced: bool  # whether to say beforehand what each source will cost
 
 
 def run_command(
@@ -121,6 +123,7 @@ def run_command(
     request = _Request(
         prompts=tuple(each for each, _ in given),
         loading={"device": device, "dtype": dtype.value, "allow_pickle": allow_pickle},
+        announced=not quiet and diagnostics != "default",
         running={
             "nulls": nulls if nulls is not None else SEEDS if source is not None else SEEDS_OF_SHIPPED,
             "seed": seed,
@@ -161,13 +164,19 @@ def _analyse(sources: list[str], request: _Request, staging: Staging, report: Re
         name = _file_name(model.name)
         result, trees = staging.path(f"{name}.nc"), staging.path(f"{name}.trees.json")
         prompts = list(request.prompts or load_prompts("held_out" if source in shipped_names() else "passages"))
-        flow = run(model, prompts, on_progress=report, **request.running)
+        flow = run(
+            model, prompts, on_progress=report, on_estimate=_announce if request.announced else None, **request.running
+        )
         del model  # two checkpoints need never be in memory at once
         report(0, 0, f"writing {name}")
         flow.save(result)
         trees.write_text(trees_json(flow), encoding="ascii")
         flows[name] = flow
     return flows
+
+
+def _announce(estimate: CostEstimate) -> None:
+    typer.echo(f"rgprobe: {estimate}", err=True)
 
 
 def _write_report(flows: dict[str, RGFlow], staging: Staging) -> FlowComparison | None:
