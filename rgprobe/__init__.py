@@ -12,6 +12,7 @@ Names are resolved on first use, so that `import rgprobe` imports neither torch 
 from __future__ import annotations
 
 from importlib import import_module
+from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -23,11 +24,11 @@ if TYPE_CHECKING:
     from rgprobe.comparison import open_comparison as open_comparison
     from rgprobe.condensation import CondensationTree as CondensationTree
     from rgprobe.condensation import condense as condense
-    from rgprobe.flow import RGFlow as RGFlow
-    from rgprobe.flow import open_flow as open_flow
     from rgprobe.flow import run as run
     from rgprobe.probe.loading import load as load
     from rgprobe.report import write_report as write_report
+    from rgprobe.rg_flow import RGFlow as RGFlow
+    from rgprobe.rg_flow import open_flow as open_flow
     from rgprobe.tracing import BeliefTrace as BeliefTrace
     from rgprobe.tracing import trace as trace
 
@@ -35,12 +36,12 @@ _HOMES = {
     "BeliefTrace": "rgprobe.tracing",
     "CondensationTree": "rgprobe.condensation",
     "FlowComparison": "rgprobe.comparison",
-    "RGFlow": "rgprobe.flow",
+    "RGFlow": "rgprobe.rg_flow",
     "compare": "rgprobe.comparison",
     "condense": "rgprobe.condensation",
     "load": "rgprobe.probe.loading",
     "open_comparison": "rgprobe.comparison",
-    "open_flow": "rgprobe.flow",
+    "open_flow": "rgprobe.rg_flow",
     "run": "rgprobe.flow",
     "trace": "rgprobe.tracing",
     "write_report": "rgprobe.report",
@@ -53,6 +54,8 @@ __all__ = [*_HOMES, *_PACKAGES]
 def __getattr__(name: str) -> Any:
     if name in _PACKAGES:
         return import_module(f"{__name__}.{name}")
+    if name == "__version__":
+        return version("rgprobe")
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     value = getattr(import_module(_HOMES[name]), name)

@@ -1,151 +1,29 @@
-"""`run`: trace -> diagnostics -> nulls -> `RGFlow`, the result that everything downstream draws from."""
+"""`run`: trace -> diagnostics -> nulls -> `RGFlow`."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import xarray as xr
 from threadpoolctl import threadpool_limits
 
 from rgprobe.assembly import NullMeasurements, assemble_node
-from rgprobe.condensation import CondensationTree
 from rgprobe.diagnostics import Diagnostic, Measurement, applicable, select
-from rgprobe.errors import BadInput, OptionError
+from rgprobe.errors import OptionError
 from rgprobe.estimating import CostEstimate, estimate_cost
 from rgprobe.nulls import shuffle_tokens
 from rgprobe.probe.loading import load
 from rgprobe.probe.model import Probe
-from rgprobe.storage import read_tree, write_tree
+from rgprobe.rg_flow import RGFlow
 from rgprobe.tracing import BeliefTrace, trace
 
-__all__ = ["RGFlow", "open_flow", "run"]
+__all__ = ["run"]
 
 Progress = Callable[[int, int, str], None]
-
-
-@dataclass(frozen=True)
-class RGFlow:
-    """What a forward pass does to token beliefs, measured against null models.
-
-    Attributes:
-        data: one node per diagnostic and a node "prompts"; see `rgprobe.assembly.assemble_node` for the variables.
-
-    Example:
-        >>> import rgprobe as rg
-        >>> flow = rg.run("standard-small", ["Now is the winter of our discontent"], nulls=0, diagnostics="temperature")
-        >>> flow.diagnostics
-        ('temperature',)
-        >>> flow.to_xarray()["temperature"]["value"].dims
-        ('quantity', 'sink', 'block', 'head')
-    """
-
-    data: xr.DataTree
-
-    def __repr__(self) -> str:
-        source = self.provenance["source"]["name"]
-        nulls = self.provenance["nulls"]
-        return (
-            f"RGFlow({source!r}, prompts={len(self.prompts)}, random inits={len(nulls['random_init_seeds'])}, "
-            f"diagnostics={', '.join(self.diagnostics)})"
-        )
-
-    def to_xarray(self) -> xr.DataTree:
-        """The labelled arrays, one node per diagnostic."""
-        return self.data
-
-    @cached_property
-    def provenance(self) -> dict[str, Any]:
-        """Source and its digests, configuration, versions, options, seeds."""
-        return json.loads(self.data.attrs["provenance"])
-
-    @property
-    def diagnostics(self) -> tuple[str, ...]:
-        """Names of the diagnostics that were run."""
-        return tuple(name for name in self.data.children if name != "prompts")
-
-    @cached_property
-    def _texts(self) -> dict[str, Any]:
-        return json.loads(self.data["prompts"].attrs["texts"])
-
-    @property
-    def prompts(self) -> tuple[str, ...]:
-        """Texts."""
-        return tuple(self._texts["prompts"])
-
-    @property
-    def tokens(self) -> tuple[tuple[str, ...], ...]:
-        """Text of each token of each prompt."""
-        return tuple(tuple(row) for row in self._texts["tokens"])
-
-    @property
-    def groups(self) -> tuple[str, ...]:
-        """Label of each prompt, "" for none; empty where prompts were not grouped."""
-        return tuple(self._texts.get("groups", ()))
-
-    def recorded_tokens(self, prompt: int) -> tuple[str, ...]:
-        """Texts of the tokens whose beliefs were recorded."""
-        row = self.data["prompts"].to_dataset()["positions"].values[prompt]
-        return tuple(self.tokens[prompt][index] for index in row[row >= 0])
-
-    def tree(self, prompt: int, depth: int) -> CondensationTree:
-        """Condensation tree of one prompt at one depth (state, or block for Gaussian beliefs)."""
-        node = self._node("condensation")
-        parents = node["parents"].values[prompt, depth]
-        costs = node["merge_costs"].values[prompt, depth]
-        present = parents[parents != -2]
-        return CondensationTree.from_parents(
-            present, costs[: (len(present) - 1) // 2], labels=self.recorded_tokens(prompt)
-        )
-
-    def to_dataframe(self, name: str) -> pd.DataFrame:
-        """One diagnostic as a tidy table: a row per quantity, null model, sink policy, depth and head."""
-        node = self._node(name)
-        columns = ["value", "value_low", "value_high", "null", "null_low", "null_high", "difference", "low", "high",
-                   "p_value", "significant", "verdict_by_null", "verdict"]  # fmt: skip
-        return node[[column for column in columns if column in node]].to_dataframe().reset_index()
-
-    def summary(self) -> pd.DataFrame:
-        """One row per quantity: its trend over depth against the random initialisation, and how many entries beat it."""
-        return pd.DataFrame([row for name in self.diagnostics for row in _summary_rows(name, self._node(name))])
-
-    def save(self, path: str | Path) -> None:
-        """Write one NetCDF4 file: to a temporary name, flushed to disk, then renamed.
-
-        Raises:
-            EnvironmentFault: the file cannot be written; an earlier one of that name is left as it was.
-        """
-        write_tree(self.data, Path(path))
-
-    def _node(self, name: str) -> xr.Dataset:
-        if name not in self.diagnostics:
-            raise OptionError(
-                "diagnostic",
-                expected=" | ".join(self.diagnostics),
-                received=repr(name),
-                remedy="run it, or correct the name",
-            )
-        return self.data[name].to_dataset()
-
-
-def open_flow(path: str | Path) -> RGFlow:
-    """Read what `RGFlow.save` wrote.
-
-    Raises:
-        BadInput: no such file, or not a result of rgprobe.
-    """
-    data = read_tree(Path(path))
-    if "provenance" not in data.attrs or "prompts" not in data.children:
-        raise BadInput(str(path), expected="a result that rgprobe saved", received="another NetCDF file",
-                       remedy="pass the .nc file of an rgprobe run")  # fmt: skip
-    return RGFlow(data)
 
 
 # numpy's matrices are small here: more BLAS threads would only wait for each other
@@ -246,32 +124,6 @@ def _tree(nodes: Mapping[str, xr.Dataset], traced: BeliefTrace, provenance: dict
         attrs={"provenance": json.dumps(provenance, sort_keys=True, default=str), "format": "rgprobe flow 1"}
     )
     return xr.DataTree.from_dict({"/": root, "prompts": prompts, **dict(nodes)})
-
-
-def _summary_rows(name: str, node: xr.Dataset) -> Iterator[dict[str, Any]]:
-    sinks = [str(s) for s in node["sink"].values] if "sink" in node.dims else [""]
-    for quantity in node["quantity"].values:
-        for sink in sinks:
-            at = {"quantity": quantity, **({"sink": sink} if sink else {})}
-            entry = node.sel(at)
-            verdicts = entry["verdict"].values.ravel()
-            row = {
-                "diagnostic": name,
-                "quantity": str(quantity),
-                "sink": sink,
-                "units": str(entry["units"].values),
-                "trend": float(entry["trend"]),
-                "trend_verdict": str(entry["trend_verdict"].values),
-                "n_entries": int((verdicts != "").sum()),
-                "n_beat_null": int((verdicts == "beats null").sum()),
-                "n_within_null": int((verdicts == "within null").sum()),
-            }
-            for model in entry["null_model"].values if "null_model" in entry.dims else ():
-                against = entry.sel(null_model=model)
-                row[f"trend_vs_{model}"] = str(against["trend_verdict_by_null"].values)
-                if model == "random_init":
-                    row |= {key: float(against[f"trend_{key}"]) for key in ("null", "difference", "low", "high")}
-            yield row
 
 
 def _special_ids(probe: Probe) -> frozenset[int]:

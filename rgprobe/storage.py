@@ -3,15 +3,50 @@
 from __future__ import annotations
 
 import warnings
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import xarray as xr
 
-from rgprobe.errors import BadInput
+from rgprobe.errors import BadInput, OptionError
 from rgprobe.files import write_bytes
 
-__all__ = ["read_tree", "write_tree"]
+__all__ = ["StoredTree", "read_tree", "write_tree"]
+
+
+@dataclass(frozen=True)
+class StoredTree:
+    """A result: labelled arrays, one node per diagnostic, that can be written whole and read back.
+
+    Attributes:
+        data: the arrays.
+    """
+
+    data: xr.DataTree
+
+    @property
+    def diagnostics(self) -> tuple[str, ...]:
+        """Names of the diagnostics that it holds."""
+        return tuple(name for name in self.data.children if name != "prompts")
+
+    def to_xarray(self) -> xr.DataTree:
+        """The labelled arrays, one node per diagnostic."""
+        return self.data
+
+    def save(self, path: str | Path) -> None:
+        """Write one NetCDF4 file: to a temporary name, flushed to disk, then renamed.
+
+        Raises:
+            EnvironmentFault: the file cannot be written; an earlier one of that name is left as it was.
+        """
+        write_tree(self.data, Path(path))
+
+    def _node(self, name: str) -> xr.Dataset:
+        if name not in self.diagnostics:
+            raise OptionError("diagnostic", expected=" | ".join(self.diagnostics), received=repr(name),
+                              remedy="run it, or correct the name")  # fmt: skip
+        return self.data[name].to_dataset()
 
 
 def write_tree(tree: xr.DataTree, path: Path) -> None:

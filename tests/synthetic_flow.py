@@ -7,7 +7,7 @@ import json
 import numpy as np
 import xarray as xr
 
-from rgprobe.flow import RGFlow
+from rgprobe.rg_flow import RGFlow
 
 PLAIN = (" to", " be", ",", " or", " not", " to", " be", ":", " that", " is", " the")
 SINKS = ("excluded", "included")

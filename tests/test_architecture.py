@@ -16,7 +16,7 @@ FLOORS = (
     ("belief_trace", "planted_trace", "tracing"),
     ("diagnostics",),
     ("nulls", "contrasts"),
-    ("assembly", "estimating", "flow", "comparison", "validation"),
+    ("assembly", "rg_flow", "estimating", "flow", "comparison", "validation"),
     ("sweeping", "plots"),
     ("report",),
     ("cli",),

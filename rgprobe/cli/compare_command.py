@@ -12,7 +12,7 @@ from rgprobe.cli.options import Debug
 from rgprobe.cli.output_directory import staged_output
 
 if TYPE_CHECKING:
-    from rgprobe.flow import RGFlow
+    from rgprobe.rg_flow import RGFlow
 
 __all__ = ["RESULT", "compare_command"]
 
@@ -44,8 +44,8 @@ def compare_command(
         result, page = staging.path(RESULT), staging.path(REPORT)
         from rgprobe.cli.compare_summary import comparison_json, comparison_text
         from rgprobe.comparison import compare
-        from rgprobe.flow import open_flow
         from rgprobe.report import write_report
+        from rgprobe.rg_flow import open_flow
 
         sides = [
             [open_flow(path) for path in (first, *(more or ()))] for first, more in ((flow_a, more_a), (flow_b, more_b))

@@ -56,7 +56,7 @@ def _checkpoint_facts(source: str, allow_pickle: bool) -> dict[str, Any]:
 
 
 def _result_facts(path: Path) -> dict[str, Any]:
-    from rgprobe.flow import open_flow
+    from rgprobe.rg_flow import open_flow
 
     flow = open_flow(path)
     record = flow.provenance

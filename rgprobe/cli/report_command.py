@@ -22,8 +22,8 @@ def report_command(
     debug: Debug = False,
 ) -> None:
     """Write the report of one or several saved results: one HTML file that opens offline."""
-    from rgprobe.flow import open_flow
     from rgprobe.report import write_report
+    from rgprobe.rg_flow import open_flow
 
     write_report([open_flow(path) for path in flows], out)
     typer.echo(f"Wrote {printable(str(out))}")

@@ -37,7 +37,7 @@ from rgprobe.models.shipped import shipped_names
 if TYPE_CHECKING:
     from rgprobe.comparison import FlowComparison
     from rgprobe.estimating import CostEstimate
-    from rgprobe.flow import RGFlow
+    from rgprobe.rg_flow import RGFlow
 
 __all__ = ["run_command"]
 

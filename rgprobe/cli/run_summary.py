@@ -14,8 +14,8 @@ import pandas as pd
 from rgprobe.cli.compare_summary import outcome_text
 from rgprobe.cli.failures import printable
 from rgprobe.comparison import FlowComparison
-from rgprobe.flow import RGFlow
 from rgprobe.nulls import MINIMUM_PROMPTS, MINIMUM_SEEDS
+from rgprobe.rg_flow import RGFlow
 
 __all__ = ["counted", "summary_json", "summary_text"]
 

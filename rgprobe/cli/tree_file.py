@@ -6,7 +6,7 @@ import json
 import math
 from typing import Any
 
-from rgprobe.flow import RGFlow
+from rgprobe.rg_flow import RGFlow
 
 __all__ = ["trees_json"]
 

@@ -20,7 +20,7 @@ from rgprobe.comparison.matching import (
 )
 from rgprobe.comparison.record import FORMAT, FlowComparison
 from rgprobe.errors import OptionError
-from rgprobe.flow import RGFlow
+from rgprobe.rg_flow import RGFlow
 
 __all__ = ["compare"]
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from rgprobe.errors import OptionError, PromptError
-from rgprobe.flow import RGFlow
+from rgprobe.rg_flow import RGFlow
 
 __all__ = ["Groups", "NotCompared", "grouped", "needs_same_tokenizer", "require_comparable", "same_tokens"]
 
@@ -19,6 +19,7 @@ Groups = dict[str, tuple[RGFlow, ...]]
 # Options that change what a number means. Positions are compared as recorded, too.
 DECISIVE = {
     "belief": "the belief estimator",
+    "belief_options": "the options of the belief estimator",
     "sink": "the sink policy",
     "bos": "the policy for the opening special token",
     "positions": "the recorded positions",

@@ -14,8 +14,8 @@ import xarray as xr
 
 from rgprobe.comparison.contrasting import EQUAL, NO_DIFFERENCE, words_of
 from rgprobe.comparison.matching import NotCompared
-from rgprobe.errors import BadInput, OptionError
-from rgprobe.storage import read_tree, write_tree
+from rgprobe.errors import BadInput
+from rgprobe.storage import StoredTree, read_tree
 
 __all__ = ["FlowComparison", "open_comparison"]
 
@@ -25,7 +25,7 @@ COLUMNS = ("verdict", "excess_verdict", "difference", "low", "high", "p_value", 
 
 
 @dataclass(frozen=True)
-class FlowComparison:
+class FlowComparison(StoredTree):
     """Where two runs on the same prompts differ, by how much, and by how much beyond each one's own null.
 
     Differences are second - first. With one run on each side they are paired over prompts and speak about these two
@@ -44,15 +44,9 @@ class FlowComparison:
         {'equal'}
     """
 
-    data: xr.DataTree
-
     def __repr__(self) -> str:
         first, second = self.names
         return f"FlowComparison({second!r} - {first!r}, diagnostics={', '.join(self.diagnostics)})"
-
-    def to_xarray(self) -> xr.DataTree:
-        """The labelled arrays, one node per diagnostic."""
-        return self.data
 
     @cached_property
     def _record(self) -> dict[str, Any]:
@@ -73,11 +67,6 @@ class FlowComparison:
     def provenance(self) -> dict[str, list[dict[str, Any]]]:
         """Provenance of every run, by side."""
         return json.loads(self.data.attrs["provenance"])
-
-    @property
-    def diagnostics(self) -> tuple[str, ...]:
-        """Diagnostics of which at least one quantity was compared."""
-        return tuple(self.data.children)
 
     @property
     def not_compared(self) -> tuple[NotCompared, ...]:
@@ -108,20 +97,6 @@ class FlowComparison:
         Columns that start with `excess_` are against the random initialisations, where both runs have some.
         """
         return pd.DataFrame([row for name in self.diagnostics for row in self._rows(name)])
-
-    def save(self, path: str | Path) -> None:
-        """Write one NetCDF4 file: to a temporary name, flushed to disk, then renamed.
-
-        Raises:
-            EnvironmentFault: the file cannot be written; an earlier one of that name is left as it was.
-        """
-        write_tree(self.data, Path(path))
-
-    def _node(self, name: str) -> xr.Dataset:
-        if name not in self.diagnostics:
-            raise OptionError("diagnostic", expected=" | ".join(self.diagnostics), received=repr(name),
-                              remedy="run it on both sides, or correct the name")  # fmt: skip
-        return self.data[name].to_dataset()
 
     def _rows(self, name: str) -> Iterator[dict[str, Any]]:
         node = self._node(name)

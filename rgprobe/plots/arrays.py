@@ -8,7 +8,7 @@ import numpy as np
 import xarray as xr
 
 from rgprobe.errors import OptionError
-from rgprobe.flow import RGFlow
+from rgprobe.rg_flow import RGFlow
 
 __all__ = [
     "DEPTH_DIMS",

@@ -6,11 +6,11 @@ import numpy as np
 import plotly.graph_objects as go
 
 from rgprobe.errors import OptionError
-from rgprobe.flow import RGFlow
 from rgprobe.plots.arrays import node
 from rgprobe.plots.scales import log_ticks
 from rgprobe.plots.style import SEQUENTIAL, new_figure
 from rgprobe.plots.tokens import figure_texts
+from rgprobe.rg_flow import RGFlow
 
 __all__ = ["consensus"]
 

@@ -7,13 +7,13 @@ from collections.abc import Mapping
 import xarray as xr
 
 from rgprobe.comparison import FlowComparison
-from rgprobe.flow import RGFlow
 from rgprobe.plots import side_by_side
 from rgprobe.plots.arrays import quantity_label, unit_label
 from rgprobe.report.comparison_table import facts_table, verdict_table
 from rgprobe.report.comparison_wording import outcome_words
 from rgprobe.report.embedding import escaped
 from rgprobe.report.sections import FIRST, Figures
+from rgprobe.rg_flow import RGFlow
 
 __all__ = ["comparison_section", "not_compared_section"]
 

@@ -9,11 +9,11 @@ import xarray as xr
 
 from rgprobe.comparison import FlowComparison
 from rgprobe.comparison.contrasting import words_of
-from rgprobe.flow import RGFlow
 from rgprobe.plots.arrays import policy_sink, quantity_label, select, unit_label
 from rgprobe.report.comparison_wording import verdict_chip, verdict_words
 from rgprobe.report.embedding import escaped
 from rgprobe.report.wording import number, signed
+from rgprobe.rg_flow import RGFlow
 
 __all__ = ["facts_table", "verdict_table"]
 

@@ -12,13 +12,13 @@ from importlib.resources import files
 from plotly.offline import get_plotlyjs
 
 from rgprobe.comparison import FlowComparison
-from rgprobe.flow import RGFlow
 from rgprobe.plots.style import template
 from rgprobe.report.comparison_section import comparison_section, not_compared_section
 from rgprobe.report.embedding import content_security_policy, escaped, script_json
 from rgprobe.report.payload import prompt_views
 from rgprobe.report.sections import Figures, ordered, section
 from rgprobe.report.summary import summary
+from rgprobe.rg_flow import RGFlow
 
 __all__ = ["LARGEST", "Refused", "page"]
 

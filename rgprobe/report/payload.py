@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from rgprobe.flow import RGFlow
 from rgprobe.plots.arrays import node
 from rgprobe.plots.tokens import readable
 from rgprobe.report.embedding import script_json
+from rgprobe.rg_flow import RGFlow
 
 __all__ = ["prompt_views", "running_text"]
 

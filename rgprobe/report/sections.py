@@ -8,11 +8,11 @@ import numpy as np
 import plotly.graph_objects as go
 import xarray as xr
 
-from rgprobe.flow import RGFlow
 from rgprobe.plots import elimination, flow_over_depth, head_map
 from rgprobe.plots.arrays import items, node, quantity_label, select, unit_label
 from rgprobe.report.embedding import escaped
 from rgprobe.report.verdicts import QUESTIONS, verdict_counts
+from rgprobe.rg_flow import RGFlow
 
 __all__ = ["Figures", "ordered", "section"]
 

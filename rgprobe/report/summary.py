@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 
-from rgprobe.flow import RGFlow
 from rgprobe.nulls import MINIMUM_PROMPTS, MINIMUM_SEEDS
 from rgprobe.plots.arrays import depth_dim, node, quantity_label
 from rgprobe.report.embedding import escaped
 from rgprobe.report.trend_table import trend_table
 from rgprobe.report.verdicts import LEVELS, QUESTIONS, Standing, Trend, standing, trends
 from rgprobe.report.wording import chip, counted, listed, number, signed
+from rgprobe.rg_flow import RGFlow
 
 __all__ = ["summary"]
 

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 import xarray as xr
 
-from rgprobe.flow import RGFlow
 from rgprobe.nulls import MINIMUM_PROMPTS, MINIMUM_SEEDS
 from rgprobe.plots.arrays import items, node, policy_sink, unit_label
+from rgprobe.rg_flow import RGFlow
 
 __all__ = ["LEVELS", "QUESTIONS", "Against", "Standing", "Trend", "standing", "trends", "verdict_counts"]
 

@@ -9,9 +9,9 @@ from pathlib import Path
 from rgprobe.comparison import FlowComparison, compare
 from rgprobe.errors import OptionError, PromptError
 from rgprobe.files import write_text
-from rgprobe.flow import RGFlow
 from rgprobe.plots.arrays import Flows, named_flows
 from rgprobe.report.page import Refused, page
+from rgprobe.rg_flow import RGFlow
 
 __all__ = ["write_report"]
 

@@ -6,7 +6,7 @@ import shutil
 import pytest
 
 from rgprobe.condensation import CondensationTree
-from rgprobe.flow import open_flow
+from rgprobe.rg_flow import open_flow
 
 TEXT = "Now is the winter of our discontent made glorious summer"
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from rgprobe.comparison import open_comparison
-from rgprobe.flow import RGFlow, open_flow
+from rgprobe.rg_flow import RGFlow, open_flow
 
 
 @pytest.fixture

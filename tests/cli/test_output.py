@@ -15,8 +15,8 @@ import pytest
 import rgprobe.flow
 import rgprobe.report
 from rgprobe.condensation import CondensationTree
-from rgprobe.flow import open_flow
 from rgprobe.locking import exclusive
+from rgprobe.rg_flow import open_flow
 
 TEXT = ("--text", "Now is the winter of our discontent made glorious summer")
 FILES = ["report.html", "tiny.nc", "tiny.trees.json"]
@@ -121,7 +121,7 @@ def test_full_disk_is_found_before_computing(run_tiny, out, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "where", ["rgprobe.flow.write_tree", "rgprobe.report.write_report", "rgprobe.cli.output_directory._flush"]
+    "where", ["rgprobe.storage.write_tree", "rgprobe.report.write_report", "rgprobe.cli.output_directory._flush"]
 )
 def test_disk_that_fills_up_leaves_the_earlier_results(run_tiny, out, earlier, monkeypatch, where):
     def full(*args, **kwargs):

@@ -8,7 +8,7 @@ import pytest
 import rgprobe as rg
 from rgprobe.cli.prompt_file import read_labelled_prompts, read_prompts
 from rgprobe.errors import PromptError
-from rgprobe.flow import open_flow
+from rgprobe.rg_flow import open_flow
 
 HOSTILE = (
     "a lone \ud800 surrogate", "a NUL \x00 and an escape \x1b[31m", "right \u202eto left", "$$ x_1 $$",

@@ -7,7 +7,7 @@ import xarray as xr
 
 from rgprobe.assembly import NullMeasurements, assemble_node
 from rgprobe.diagnostics.record import Diagnostic, Measurement, Quantity
-from rgprobe.flow import RGFlow
+from rgprobe.rg_flow import RGFlow
 
 PROMPTS, DEPTHS, SEEDS = 24, 4, 5
 
