@@ -43,6 +43,7 @@ __all__ = ["run_command"]
 
 SEEDS_OF_SHIPPED, SEEDS = 5, 3
 REPORT = "report.html"
+LONG = 20  # seconds: a run that takes longer is worth announcing
 
 
 @dataclass(frozen=True)
@@ -176,7 +177,8 @@ def _analyse(sources: list[str], request: _Request, staging: Staging, report: Re
 
 
 def _announce(estimate: CostEstimate) -> None:
-    typer.echo(f"rgprobe: {estimate}", err=True)
+    if estimate.seconds > LONG:
+        typer.echo(f"rgprobe: {estimate}", err=True)
 
 
 def _write_report(flows: dict[str, RGFlow], staging: Staging) -> FlowComparison | None:
