@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from rgprobe.comparison import open_comparison as open_comparison
     from rgprobe.condensation import CondensationTree as CondensationTree
     from rgprobe.condensation import condense as condense
+    from rgprobe.rate_distortion import RateDistortion as RateDistortion
+    from rgprobe.rate_distortion import faithfulness as faithfulness
     from rgprobe.flow import run as run
     from rgprobe.probe.loading import load as load
     from rgprobe.report import write_report as write_report
@@ -37,8 +39,10 @@ _HOMES = {
     "CondensationTree": "rgprobe.condensation",
     "FlowComparison": "rgprobe.comparison",
     "RGFlow": "rgprobe.rg_flow",
+    "RateDistortion": "rgprobe.rate_distortion",
     "compare": "rgprobe.comparison",
     "condense": "rgprobe.condensation",
+    "faithfulness": "rgprobe.rate_distortion",
     "load": "rgprobe.probe.loading",
     "open_comparison": "rgprobe.comparison",
     "open_flow": "rgprobe.rg_flow",

@@ -14,7 +14,7 @@ FLOORS = (
     ("files", "data", "storage", "locking", "gaussian", "categorical", "condensation", "testbeds"),
     ("models", "probe"),
     ("belief_trace", "planted_trace", "tracing"),
-    ("diagnostics",),
+    ("diagnostics", "rate_distortion"),
     ("nulls", "contrasts"),
     ("assembly", "rg_flow", "estimating", "flow", "comparison", "validation"),
     ("sweeping", "plots"),

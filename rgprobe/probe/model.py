@@ -19,7 +19,7 @@ from rgprobe.probe.readout import find_readout
 
 __all__ = ["Probe", "Source"]
 
-Hook = Callable[..., None]
+Hook = Callable[..., Tensor | None]
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,229 @@
+"""D18: do meta-tokens keep what the model computes? Replace tokens by them at a layer, and compare the predictions behind."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+import xarray as xr
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from rgprobe.condensation import CondensationTree, condense
+from rgprobe.errors import OptionError
+from rgprobe.probe.loading import load
+from rgprobe.probe.model import Probe
+from rgprobe.probe.patching import patched_divergence, require_place, states_at
+from rgprobe.rate_distortion.baselines import BASELINES, rolled
+from rgprobe.rate_distortion.record import RateDistortion
+from rgprobe.tracing import trace
+
+__all__ = ["cluster_means", "faithfulness"]
+
+DRAWS = 3  # of the methods that draw at random
+DRAWN = ("random", "contiguous", "rolled")
+Labels = Int[np.ndarray, " tokens"]
+
+
+def faithfulness(
+    model: Any,
+    prompt: Any,
+    *,
+    layer: int,
+    tree: CondensationTree | None = None,
+    merge: slice | None = None,
+    score: slice | None = None,
+    sizes: Sequence[int] | None = None,
+    baselines: Sequence[str] = (*BASELINES, "rolled"),
+    partitions: Mapping[str, Labels] | None = None,
+    reconstructions: Mapping[str, Callable[[Tensor], Tensor]] | None = None,
+    place: str = "residual",
+    belief: str = "lens",
+    seed: int = 0,
+) -> RateDistortion:
+    """Rate-distortion of condensation: nats that predictions lose when tokens are replaced by m meta-tokens at a layer.
+
+    The states of the merged tokens are replaced by the mean over their cluster, the pass goes on, and predictions at later
+    tokens are compared. Averaging over a cluster carries states of its later tokens to its earlier ones, so predictions are
+    scored behind the last merged token only: nothing leaks into them.
+
+    Args:
+        model: anything `rgprobe.load` takes.
+        prompt: one text, or its token ids.
+        layer: residual state that is patched, 0 (input end) to L; with `place="keys_values"` the block.
+        tree: a condensation tree with the merged tokens as leaves; None condenses `belief` at this layer.
+        merge: which tokens may be merged; by default the first half, without token 0, which is an attention sink.
+        score: where predictions are compared; by default all tokens behind the merged ones.
+        sizes: numbers of meta-tokens; by default 1, 2, 4, ... and a quarter, a half and all of the tokens.
+        baselines: other partitions, among `rgprobe.rate_distortion.baselines.BASELINES` and "rolled" (the tree's own, moved
+            along the text). Those that draw at random are averaged over three draws.
+        partitions: further partitions by name: labels of the merged tokens (sentences, say); one point each.
+        reconstructions: encoders and decoders by name, from the merged tokens' states to what replaces them; they have no
+            number of clusters, and are reported as if they had as many as there are tokens.
+        place: "residual", or "keys_values" of one block, see `rgprobe.probe.patching`.
+        belief: of the tree that is made where none is given.
+        seed: of the random draws.
+
+    Raises:
+        OptionError: unknown names, empty or overlapping ranges, a tree of other leaves, sizes out of range.
+    """
+    probe = load(model)
+    (encoded,) = probe.encode([prompt])
+    merged, scored = _ranges(probe, len(encoded), merge, score)
+    require_place(probe, layer, scored, place)
+    counts = _sizes(sizes, len(merged))
+    unknown = sorted(set(baselines) - {*BASELINES, "rolled"})
+    if unknown:
+        raise OptionError("baselines", expected=f"among {', '.join((*BASELINES, 'rolled'))}", received=", ".join(unknown),
+                          remedy="correct the name")  # fmt: skip
+    grown = tree if tree is not None else _tree(probe, encoded.ids, merged, layer, belief)
+    if grown.n_leaves != len(merged):
+        raise OptionError("tree", expected=f"{len(merged)} leaves, one per merged token", received=str(grown.n_leaves),
+                          remedy="condense the tokens of `merge`, or pass the `merge` of the tree")  # fmt: skip
+    states = states_at(probe, encoded.ids, layer)[merged].double().cpu().numpy()
+    cuts = {count: grown.cut(n_clusters=count) for count in counts}
+    methods: dict[str, list[tuple[int, Labels]]] = {"tree": list(cuts.items())}
+    for name in baselines:
+        draws = range(seed, seed + (DRAWS if name in DRAWN else 1))
+        methods[name] = [
+            (count, rolled(cuts[count], draw) if name == "rolled" else BASELINES[name](states, count, draw))
+            for count in counts
+            for draw in draws
+        ]
+    for name, labels in (partitions or {}).items():
+        methods[name] = [(len(np.unique(labels)), np.asarray(labels))]
+    measured = {
+        name: _measure(probe, encoded.ids, layer, merged, scored, [labels for _, labels in each], place)
+        for name, each in methods.items()
+    }
+    points = {
+        name: [(count, value) for (count, _), value in zip(methods[name], values, strict=True)]
+        for name, values in measured.items()
+    }
+    for name, reconstruct in (reconstructions or {}).items():
+        replace = _reconstructing(reconstruct, merged)
+        value = patched_divergence(probe, encoded.ids, replace, state=layer, score=scored, place=place)
+        points[name] = [(len(merged), float(value[0]))]
+    options = {"layer": layer, "place": place, "belief": belief if tree is None else None, "seed": seed,
+               "merge": [int(merged[0]), int(merged[-1]) + 1], "score": [int(scored[0]), int(scored[-1]) + 1]}  # fmt: skip
+    whole = measured["tree"][counts.index(1)] if 1 in counts else _measure(
+        probe, encoded.ids, layer, merged, scored, [np.zeros(len(merged), dtype=np.int64)], place
+    )[0]  # fmt: skip
+    return RateDistortion(_dataset(points, len(merged), whole, probe, encoded.text, options))
+
+
+def cluster_means(
+    states: Float[Tensor, "tokens features"], labels: Int[Tensor, " tokens"]
+) -> Float[Tensor, "tokens features"]:
+    """Every token's state replaced by the mean over its cluster.
+
+    Example:
+        >>> cluster_means(torch.tensor([[0.0], [2.0], [5.0]]), torch.tensor([0, 0, 1]))
+        tensor([[1.],
+                [1.],
+                [5.]])
+    """
+    count = int(labels.max()) + 1
+    sums = states.new_zeros(count, states.shape[1], dtype=torch.float64).index_add_(0, labels, states.double())
+    members = torch.bincount(labels, minlength=count).clamp_min(1)
+    return (sums / members[:, None])[labels].to(states.dtype)
+
+
+def _measure(
+    probe: Probe, ids: Tensor, layer: int, merged: Tensor, scored: Tensor, labels: Sequence[Labels], place: str
+) -> list[float]:
+    clusters = [torch.from_numpy(np.asarray(each, dtype=np.int64)) for each in labels]
+
+    def replace(here: Tensor) -> Tensor:
+        rows = here.expand(len(clusters), *here.shape).clone()
+        for row, cluster in zip(rows, clusters, strict=True):
+            row[merged] = cluster_means(here[merged], cluster.to(here.device))
+        return rows
+
+    return patched_divergence(probe, ids, replace, state=layer, score=scored, place=place).tolist()
+
+
+def _reconstructing(reconstruct: Callable[[Tensor], Tensor], merged: Tensor) -> Callable[[Tensor], Tensor]:
+    def replace(here: Tensor) -> Tensor:
+        row = here.clone()
+        row[merged] = reconstruct(here[merged]).to(here)
+        return row[None]
+
+    return replace
+
+
+def _tree(probe: Probe, ids: Tensor, merged: Tensor, layer: int, belief: str) -> CondensationTree:
+    traced = trace(probe, [ids], belief=belief, positions=merged.tolist(), sink="include", collect=["beliefs"])
+    if layer >= traced.n_depths:  # beliefs of blocks are those that enter them
+        raise OptionError("belief", expected=f"one that exists at state {layer}, such as lens", received=repr(belief),
+                          remedy="choose another belief, or an earlier layer")  # fmt: skip
+    return condense(_probabilities(traced.beliefs(0, layer)), labels=traced.recorded_tokens(0))
+
+
+def _probabilities(beliefs: Any) -> Any:
+    """Lens beliefs are kept as logarithms."""
+    return np.exp(beliefs) if isinstance(beliefs, np.ndarray) else beliefs
+
+
+def _ranges(probe: Probe, length: int, merge: slice | None, score: slice | None) -> tuple[Tensor, Tensor]:
+    tokens = torch.arange(length)
+    merged = tokens[merge if merge is not None else slice(min(1, length - 1), max(length // 2, 1))]
+    if len(merged) == 0:
+        raise OptionError("merge", expected=f"at least one token of {length}", received=str(merge), remedy="widen it")
+    scored = tokens[score if score is not None else slice(int(merged[-1]) + 1, None)]
+    if len(scored) == 0:
+        raise OptionError(
+            "score", expected=f"at least one token of {length}", received=str(score), remedy="merge fewer"
+        )
+    if probe.causal and int(scored[0]) <= int(merged[-1]):
+        raise OptionError(
+            "score", expected=f"tokens behind the last merged one, {int(merged[-1])}", received=f"token {int(scored[0])}",
+            remedy="score later tokens: meta-tokens carry the future of their earlier members",
+        )  # fmt: skip
+    return merged, scored
+
+
+def _sizes(sizes: Sequence[int] | None, tokens: int) -> list[int]:
+    if sizes is None:
+        doubling = [2**power for power in range(tokens.bit_length())]
+        return sorted({*(size for size in doubling if size < tokens), max(tokens // 4, 1), max(tokens // 2, 1), tokens})
+    wrong = [size for size in sizes if not 1 <= size <= tokens]
+    if wrong or not len(sizes):
+        raise OptionError("sizes", expected=f"numbers from 1 to {tokens}", received=str(list(sizes)),
+                          remedy="leave out the others")  # fmt: skip
+    return sorted(set(map(int, sizes)))
+
+
+def _dataset(
+    points: Mapping[str, list[tuple[int, float]]],
+    tokens: int,
+    whole: float,
+    probe: Probe,
+    text: str,
+    options: dict[str, Any],
+) -> xr.Dataset:
+    counts = sorted({count for each in points.values() for count, _ in each})
+    distortion = np.full((len(points), len(counts)), np.nan)
+    for row, each in enumerate(points.values()):
+        for column, count in enumerate(counts):
+            values = [value for at, value in each if at == count]
+            distortion[row, column] = np.mean(values) if values else np.nan
+    relative = distortion / whole if whole > 0 else np.full_like(distortion, np.nan)
+    share = np.array(counts) / tokens
+    area = [
+        float(np.trapezoid(row[known], share[known])) if (known := np.isfinite(row)).sum() > 1 else np.nan
+        for row in relative
+    ]
+    provenance = {"source": {"name": probe.name, "sha256": probe.source.sha256}, "prompt": text, "options": options}
+    return xr.Dataset(
+        {
+            "distortion": (("partition", "clusters"), distortion, {"units": "nats per scored token"}),
+            "relative": (("partition", "clusters"), relative, {"units": "1"}),
+            "area": ("partition", area, {"units": "1"}),
+        },
+        coords={"partition": list(points), "clusters": counts},
+        attrs={"tokens": tokens, "provenance": json.dumps(provenance, sort_keys=True)},
+    )
