@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -24,6 +24,7 @@ def trace(
     prompts: Any,
     *,
     belief: str = "lens",
+    belief_options: Mapping[str, Any] | None = None,
     positions: int | Sequence[int] = 32,
     sink: str = "exclude",
     bos: str = "model",
@@ -43,7 +44,9 @@ def trace(
     Args:
         model: anything `rgprobe.load` takes.
         prompts: texts, token ids, or a tokenizer's output with its attention mask.
-        belief: "lens", "thermal" or, for gauge models, "native"; see `rgprobe.probe.estimators` for what each assumes.
+        belief: "lens", "thermal", "fisher", "downstream", "ensemble" or, for gauge models, "native"; see
+            `rgprobe.probe.estimators` for what each assumes, and docs/beliefs.md for what depends on the choice.
+        belief_options: of that estimator, such as {"rank": 8}; by default those in its record.
         positions: how many evenly spaced tokens to record, or which.
         sink: "exclude" renormalises attention rows without key 0 and leaves token 0 out of the recorded ones; "include"
             keeps it. Attention and geometry are always reported both ways; the policy says which one is read first.
@@ -71,6 +74,7 @@ def trace(
         ('state', (4,))
     """
     estimator = estimator_of(belief)
+    believed = {"belief": belief, "belief_options": estimator.complete(belief_options)}
     _check("sink", sink, SINK_POLICIES)
     for name in collect:
         _check("collect", name, (*COLLECTIONS, *REDUCTIONS, *PASSES))
@@ -84,11 +88,11 @@ def trace(
     for index, (prompt, chosen) in enumerate(zip(encoded, recorded, strict=True)):
         at, follow = torch.from_numpy(chosen), wanted[index]
         parts.append(
-            trace_prompt(probe, prompt, at, belief=belief, sink=sink, basis=basis, collect=collect, answers=follow)
+            trace_prompt(probe, prompt, at, sink=sink, basis=basis, collect=collect, answers=follow, **believed)
         )
         if on_prompt is not None:
             on_prompt(index + 1)
-    options = {"belief": belief, "positions": positions if isinstance(positions, int) else list(positions), "sink": sink,
+    options = {**believed, "positions": positions if isinstance(positions, int) else list(positions), "sink": sink,
                "bos": bos, "truncate": truncate, "basis": basis, "collect": list(collect), "answers": answers,
                "groups": list(groups) if groups is not None else None}  # fmt: skip
     return assemble(probe, encoded, recorded, parts, options)

@@ -34,6 +34,9 @@ class Belief(StrEnum):
     lens = "lens"
     thermal = "thermal"
     native = "native"
+    fisher = "fisher"
+    downstream = "downstream"
+    ensemble = "ensemble"
 
 
 class Sink(StrEnum):
@@ -64,8 +67,9 @@ BeliefOption = Annotated[
     Belief,
     typer.Option(
         "--belief",
-        help="What a token's belief is: its prediction (lens), its attention row (thermal), or, in gauge models, its own "
-        "mean and covariance (native).",
+        help="What a token's belief is: its prediction (lens), its attention row (thermal), in gauge models its own mean and "
+        "covariance (native); or its state, as sharp as its prediction makes it (fisher), as later outputs notice it "
+        "(downstream: a backward pass for each of 32 draws), or as noise leaves it (ensemble: 160 passes).",
     ),
 ]
 Positions = Annotated[

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,7 +15,7 @@ from torch import Tensor
 from rgprobe.gaussian import Gaussian
 from rgprobe.probe.attention import AttentionCollector
 from rgprobe.probe.couplings import CouplingCollector
-from rgprobe.probe.estimators import estimator_of
+from rgprobe.probe.estimators import Pass, estimator_of
 from rgprobe.probe.lens import reduce_lens
 from rgprobe.probe.model import Probe
 from rgprobe.probe.moments import RowMoments
@@ -74,6 +75,7 @@ def trace_prompt(
     basis: int,
     collect: Sequence[str],
     answers: Sequence[int] = (),
+    belief_options: Mapping[str, Any] | None = None,
 ) -> PromptTrace:
     """Stream one prompt and reduce it.
 
@@ -84,13 +86,17 @@ def trace_prompt(
         basis: size of the reduced basis of lens beliefs.
         collect: among `COLLECTIONS`, `REDUCTIONS` and `PASSES`.
         answers: token ids to follow at the last token, the first one foremost; by default the next token, everywhere.
+        belief_options: of the estimator.
     """
     estimator, wanted = estimator_of(belief), "beliefs" in collect
     attention = AttentionCollector(probe, recorded, sink=sink)
     states = StateCollector(probe, recorded, geometry="states" in collect)
     couplings, sketches, units = CouplingCollector(probe), SketchCollector(probe, sink=sink), UnitCollector(probe)
     reductions = reductions_of(probe, attention, prompt.ids, collect)
-    beliefs = estimator.collector(probe, recorded, attention) if wanted and estimator.collector is not None else None
+    beliefs = None
+    if wanted and estimator.collector is not None:
+        at = Pass(probe, prompt.ids, recorded, attention, sink, estimator.complete(belief_options))
+        beliefs = estimator.collector(at)
     streams = {*collect, *(estimator.reads if wanted else ()), *(["attention"] if reductions else [])}
     hooks = [
         *(beliefs.hooks() if beliefs is not None else []),

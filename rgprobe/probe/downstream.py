@@ -1,0 +1,140 @@
+"""Downstream beliefs: what the rest of the network can see of a token, as a Fisher information.
+
+    mu_i = x_(l,i),   Lambda_i = E[g_i g_i^T],   g_i = d log p(y) / d x_(l,i),   y sampled from the model's own predictions
+
+The sum of log-probabilities runs over the scored positions. For a small displacement, half the quadratic form of Lambda_i is
+the KL divergence of the predictions there, summed: to second order, what is lost downstream when the token is moved.
+
+One forward pass holds the graph of the whole network; every draw of outputs is one backward pass through it, which gives the
+gradients of all states and tokens at once.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable, Sequence
+
+import torch
+from jaxtyping import Float, Float64, Int
+from torch import Tensor
+
+from rgprobe.gaussian import Gaussian
+from rgprobe.probe.coordinates import Coordinates, population_coordinates, without_sink
+from rgprobe.probe.fisher_belief import belief_of_precision
+from rgprobe.probe.model import Hook, Probe
+from rgprobe.probe.shrinkage import shrunk_covariance
+
+__all__ = ["FLOOR", "DownstreamCollector", "active_coordinates", "score_gradients", "score_information"]
+
+FLOOR = 1e-3
+
+
+def score_gradients(
+    log_probability: Callable[[torch.Generator], Tensor],
+    leaves: Sequence[Tensor],
+    *,
+    draws: int,
+    generator: torch.Generator,
+) -> tuple[Tensor, ...]:
+    """Gradients of the log-probability of sampled outputs, (draws, *leaf) for each leaf.
+
+    Args:
+        log_probability: samples outputs and returns their log-probability, a scalar that depends on the leaves.
+        leaves: with respect to which tensors of its graph.
+        draws: how many samples, one backward pass each.
+        generator: of the samples.
+    """
+    found: list[tuple[Tensor, ...]] = []
+    for _ in range(draws):
+        score = log_probability(generator)
+        found.append(torch.autograd.grad(score, list(leaves), retain_graph=True, materialize_grads=True))
+    return tuple(torch.stack(each) for each in zip(*found, strict=True))
+
+
+def score_information(gradients: Float[Tensor, "*batch draws r"]) -> Float64[Tensor, "*batch r r"]:
+    """E[g g^T] from sampled gradients of the log-probability, whose mean is zero, shrunk as Ledoit and Wolf do.
+
+    Nats per squared unit of what the gradients are taken with respect to. Without shrinkage as many draws as directions leave
+    directions of which no draw knows anything.
+
+    Example:
+        >>> import torch
+        >>> score_information(torch.tensor([[1.0, 0.0], [-1.0, 0.0], [0.0, 1.0], [0.0, -1.0]])).tolist()
+        [[0.5, 0.0], [0.0, 0.5]]
+    """
+    return shrunk_covariance(gradients, centred=True)
+
+
+def active_coordinates(
+    population: Coordinates, gradients: Float[Tensor, "*batch d"], *, rank: int
+) -> tuple[Coordinates, Float64[Tensor, "*batch r"]]:
+    """The coordinates of the population that matter most downstream, and the gradients along them.
+
+    Leading eigenvectors of the pooled E[g g^T] in units of the population's spread: where states differ and the outputs
+    notice.
+
+    Source: the active subspace of Constantine, Dow and Wang, SIAM J. Sci. Comput. 36 (2014) A1500.
+    """
+    pulled = population.pull_back(gradients)
+    rows = pulled.reshape(-1, pulled.shape[-1])
+    axes = torch.linalg.eigh(rows.T @ rows).eigenvectors.flip(1)[:, :rank].T
+    return population.turned(axes), pulled @ axes.T
+
+
+class DownstreamCollector:
+    """Downstream beliefs of the recorded tokens at each state, for one prompt, from a pass of their own."""
+
+    def __init__(
+        self, probe: Probe, ids: Int[Tensor, " tokens"], positions: Int[Tensor, " positions"], *, sink: str, rank: int,
+        samples: int, scored: str,
+    ) -> None:  # fmt: skip
+        self.probe, self.ids, self.sink, self.rank, self.samples = probe, ids, sink, rank, samples
+        self.positions = positions.to(probe.device)
+        self.scored = self.positions[-1:] if scored == "last" else self.positions
+
+    def hooks(self) -> list[tuple[str, Hook]]:
+        """None: it runs a pass of its own."""
+        return []
+
+    def gaussians(self) -> tuple[Gaussian, ...]:
+        """One Gaussian of batch shape (position, 1) per state, float64."""
+        with torch.inference_mode(False), torch.enable_grad():
+            states = _states(self.probe, self.ids)
+            # proven to reproduce the model's own logits, and refused where no readout does
+            self.probe.readout(states[-1][0, self.scored].detach())
+            log_p = self.probe._readout(states[-1][:, self.scored])[0].double().log_softmax(-1)
+            weights = log_p.detach().exp().cpu()
+
+            def sampled(generator: torch.Generator) -> Tensor:
+                outputs = torch.multinomial(weights, 1, generator=generator).to(log_p.device)
+                return log_p.gather(-1, outputs).sum()
+
+            # the draws depend on the prompt alone, not on its company
+            generator = torch.Generator().manual_seed(zlib.crc32(self.ids.cpu().numpy().tobytes()))
+            gradients = score_gradients(sampled, states, draws=self.samples, generator=generator)
+        return tuple(
+            self._belief(state.detach()[0], gradient[:, 0, self.positions])
+            for state, gradient in zip(states, gradients, strict=True)
+        )
+
+    def _belief(self, states: Tensor, gradients: Tensor) -> Gaussian:
+        population = population_coordinates(without_sink(states, self.sink))
+        coordinates, pulled = active_coordinates(population, gradients.transpose(0, 1), rank=self.rank)
+        information = score_information(pulled)  # (positions, r, r)
+        mean = information.diagonal(dim1=-2, dim2=-1).mean()
+        floor = FLOOR * (mean if mean > 0 else torch.ones_like(mean))
+        eye = torch.eye(information.shape[-1], dtype=torch.float64)
+        return belief_of_precision(coordinates.of(states[self.positions]).cpu(), information + floor * eye)
+
+
+def _states(probe: Probe, ids: Tensor) -> list[Tensor]:
+    """All states of a prompt, (1, tokens, width) each, connected by the graph of the pass."""
+    states: list[Tensor] = []
+
+    def keep(tensor: Tensor, hook: object) -> None:
+        if not tensor.requires_grad:  # a model whose weights are frozen
+            tensor.requires_grad_()
+        states.append(tensor)
+
+    probe.rows_to_last_state(ids[None], [(probe.state_hook(state), keep) for state in range(probe.n_blocks + 1)])
+    return states
