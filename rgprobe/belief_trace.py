@@ -16,6 +16,7 @@ from rgprobe.probe.estimators import Estimator, estimator_of
 from rgprobe.probe.lens import LENS_QUANTITIES
 from rgprobe.probe.model import Probe
 from rgprobe.probe.moments import RowMoments
+from rgprobe.probe.normalising import norm_kind
 from rgprobe.probe.prompt_trace import PromptTrace
 from rgprobe.probe.prompts import EncodedPrompt
 from rgprobe.probe.ragged import stack_ragged
@@ -197,6 +198,7 @@ def _provenance(probe: Probe, encoded: Sequence[EncodedPrompt], options: dict[st
     return {
         "source": {"kind": source.kind, "name": source.name, "sha256": source.sha256},
         "family": probe.family,
+        "norm": norm_kind(probe),
         "config": source.config,
         "tokenizer": type(probe.tokenizer).__name__ if probe.tokenizer is not None else None,
         "n_parameters": probe.n_parameters,

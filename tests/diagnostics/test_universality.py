@@ -1,0 +1,174 @@
+"""Universality: families of paraphrases with a planted correlation, and references that loop over pairs of prompts."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import tiny_models
+import torch
+from fake_trace import fake_trace
+
+import rgprobe as rg
+from rgprobe.data.families import SAME_LAST_WORD, SHARED_WORDS
+from rgprobe.diagnostics import universality as d14
+from rgprobe.probe.normalising import norm_kind
+from rgprobe.testbeds import planted_icc
+
+SIZES = [(5, 3, 7), (9, 2, 1), (6, 5, 33)]
+
+
+def labels_of(families, members):
+    return np.repeat(np.arange(families), members)
+
+
+def planted(families, members, dim, icc=0.4, seed=3):
+    points = planted_icc.sample(families=families, members=members, icc=icc, dim=dim, seed=seed)
+    return points.reshape(families * members, dim), labels_of(families, members)
+
+
+def icc_by_pairs(points, labels):
+    """Mean over families, and over pairs of families, of the mean over pairs of prompts."""
+    groups = range(labels.max() + 1)
+    within, between = [], []
+    for g in groups:
+        mine = points[labels == g]
+        within.append(np.mean([((a - b) ** 2).sum() for i, a in enumerate(mine) for b in mine[:i]]))
+        for h in range(g):
+            between.append(np.mean([((a - b) ** 2).sum() for a in mine for b in points[labels == h]]))
+    return 1 - np.mean(within) / np.mean(between)
+
+
+def icc_by_anova(points, labels):
+    """ICC(1,1) of a one-way layout, mean squares summed over coordinates."""
+    groups, members = labels.max() + 1, np.bincount(labels)[0]
+    means = np.array([points[labels == g].mean(0) for g in range(groups)])
+    between = members * ((means - points.mean(0)) ** 2).sum() / (groups - 1)
+    within = ((points - means[labels]) ** 2).sum() / (groups * (members - 1))
+    return (between - within) / (between + (members - 1) * within)
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_icc_is_the_analysis_of_variance(size):
+    points, labels = planted(*size)
+    assert d14.intraclass_correlation(points, labels) == pytest.approx(icc_by_anova(points, labels), rel=1e-12)
+    assert d14.intraclass_correlation(points, labels) == pytest.approx(icc_by_pairs(points, labels), rel=1e-12)
+
+
+def test_icc_of_families_of_unequal_size_counts_them_alike():
+    points, labels = planted(6, 5, 3)
+    kept = np.array([True, False, True, True, True] * 6) & ~((labels == 2) & (np.arange(30) % 5 > 2))
+    assert np.bincount(labels[kept]).tolist() == [4, 4, 2, 4, 4, 4]
+    expected = icc_by_pairs(points[kept], labels[kept])
+    assert d14.intraclass_correlation(points[kept], labels[kept]) == pytest.approx(expected, rel=1e-12)
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_jackknife_is_the_icc_without_each_family(size):
+    points, labels = planted(*size)
+    found = d14.icc_over_families(points, labels)
+    for family in range(size[0]):
+        rest = labels != family
+        expected = icc_by_pairs(points[rest], np.unique(labels[rest], return_inverse=True)[1])
+        assert found.deleted[family] == pytest.approx(expected, rel=1e-10)
+
+
+@pytest.mark.parametrize("icc", [0.2, 0.8])
+def test_planted_icc_is_recovered(icc):
+    points, labels = planted(40, 8, 16, icc, seed=0)
+    known = planted_icc.exact(families=40, members=8, icc=icc, dim=16, coverage=0.999)
+    assert known.estimate_interval[0] < d14.intraclass_correlation(points, labels) < known.estimate_interval[1]
+    found = d14.icc_over_families(points, labels)
+    assert abs(found.full - icc) < 4 * found.standard_error
+
+
+def test_a_shift_of_all_prompts_and_tight_families_cost_no_digits():
+    points, labels = planted(6, 4, 5)
+    tight = labels[:, None] + 1e-6 * points
+    found = 1 - d14.intraclass_correlation(tight + 1e4, labels)
+    assert found == pytest.approx(1 - icc_by_pairs(tight, labels), rel=1e-4)
+
+
+def grouped_trace(icc_by_state, *, families=7, members=4, width=33, seed=0):
+    """Families, then as many groups of shared words, whose own correlation is nil; then two last words."""
+    rng = np.random.default_rng(seed)
+    count = families * members
+    states = np.stack([planted(families, members, width, icc, seed=10 + i)[0] for i, icc in enumerate(icc_by_state)], 1)
+    controls = rng.standard_normal((2 * count, len(icc_by_state), width))
+    names = [f"family {i}" for i in labels_of(families, members)]
+    words = [SHARED_WORDS + name for name in names]
+    last = [f"{SAME_LAST_WORD}{i % 2}" for i in range(count)]
+    trace = fake_trace(states=np.concatenate([states, controls])[:, :, None])
+    return replace(trace, groups=(*names, *words, *last))
+
+
+def test_trace_reports_at_the_first_prompt_of_each_family():
+    trace = grouped_trace([0.1, 0.5, 0.9])
+    found = d14.universality(trace).values
+    icc = found["icc"].values
+    assert np.flatnonzero(np.isfinite(icc).all(1)).tolist() == list(range(0, 28, 4))
+    assert np.isfinite(icc).sum() == 7 * 3
+    points = d14.last_states(trace)[:28]
+    for state in range(3):
+        expected = icc_by_anova(points[:, state], labels_of(7, 4))
+        assert np.nanmean(icc[:, state]) == pytest.approx(expected, rel=1e-10)
+    assert np.flatnonzero(np.isfinite(found["icc_shared_words"].values[:, 0])).tolist() == list(range(28, 56, 4))
+    assert np.abs(np.nanmean(found["icc_shared_words"].values, 0)).max() < 0.1
+    gap = np.nanmean(icc, 0) - np.nanmean(found["icc_shared_words"].values, 0)
+    np.testing.assert_allclose(np.nanmean(found["beyond_words"].values, 0), gap, rtol=1e-10)
+    assert found["icc_last_word"].isnull().all()  # two groups are no sample
+
+
+def test_within_ratio_is_the_contraction_of_families():
+    rng = np.random.default_rng(1)
+    centre = rng.standard_normal((6, 1, 1, 40)).repeat(3, 1).reshape(18, 1, 40)
+    noise = rng.standard_normal((18, 1, 40))
+    states = np.concatenate([centre + scale * noise for scale in (0.02, 0.01)], 1)
+    trace = replace(fake_trace(states=states[:, :, None]), groups=tuple("abcdef"[i // 3] for i in range(18)))
+    found = np.nanmean(d14.universality(trace).values["within_ratio"].values, 0)
+    np.testing.assert_allclose(found, [1, 0.5], rtol=1e-3)  # normalisation bends it by the noise squared
+
+
+def test_permuted_families_have_no_correlation_and_report_at_the_same_prompts():
+    measured = d14.universality(grouped_trace([0.5, 0.5]))
+    null = measured.internal_nulls["permuted_families"]
+    assert null["icc"].dims == ("draw", "prompt", "state")
+    np.testing.assert_array_equal(null["icc"].notnull().all("draw"), measured.values["icc"].notnull())
+    assert abs(float(null["icc"].mean())) < 0.03
+    assert float(measured.values["icc"].mean()) > 0.4
+
+
+def test_without_groups_or_with_few_families_nothing_is_defined():
+    for groups in ((), ("a", "a", "b", "b") * 21, ("",) * 84):
+        measured = d14.universality(replace(grouped_trace([0.5, 0.5]), groups=groups))
+        assert all(array.isnull().all() for array in measured.values.values())
+        assert all(array.isnull().all() for array in measured.internal_nulls["permuted_families"].values())
+
+
+def test_last_states_follow_the_networks_norm():
+    trace = grouped_trace([0.5])
+    raw = trace.states.values[:, :, -1]
+    rms = d14.last_states(trace)
+    np.testing.assert_allclose(rms, raw / np.sqrt((raw**2).mean(-1, keepdims=True)))
+    layer = d14.last_states(replace(trace, provenance={"norm": "layer"}))
+    np.testing.assert_allclose(layer.mean(-1), 0, atol=1e-12)
+    np.testing.assert_allclose((layer**2).mean(-1), 1)
+    elsewhere = replace(trace, token_mask=np.ones((84, 5), dtype=bool))
+    assert np.isnan(d14.last_states(elsewhere)).all()
+
+
+@pytest.mark.parametrize(
+    ("family", "kind"), [("gpt2", "layer"), ("llama", "rms"), ("neox", "layer"), ("bert", "layer")]
+)
+def test_the_networks_norm_is_found_by_trying(family, kind):
+    assert norm_kind(rg.load(tiny_models.FAMILIES[family]())) == kind
+
+
+def test_run_keeps_the_groups_in_every_null_model():
+    generator = torch.Generator().manual_seed(0)
+    prompts = [torch.randint(4, 61, (9,), generator=generator) for _ in range(12)]
+    groups = [str(i // 2) for i in range(12)]
+    flow = rg.run(tiny_models.llama(), prompts, nulls=1, shuffles=1, diagnostics="universality", groups=groups)
+    node = flow.to_xarray()["universality"].to_dataset()
+    assert set(node["null_model"].values) == {"random_init", "shuffled_tokens", "permuted_families"}
+    assert np.isfinite(node["null"].sel(quantity="icc").values).all()
+    assert node["family"].values.tolist() == list("012345")
