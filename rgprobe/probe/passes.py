@@ -9,7 +9,9 @@ import xarray as xr
 from jaxtyping import Int
 from torch import Tensor
 
+from rgprobe.probe.gains import gains, gains_cost
 from rgprobe.probe.model import Probe
+from rgprobe.probe.positions import positions, positions_cost
 from rgprobe.probe.prompts import EncodedPrompt
 
 __all__ = ["PASSES", "OwnPasses", "measured_by"]
@@ -29,7 +31,10 @@ class OwnPasses:
     forwards: Callable[[Probe], float]
 
 
-PASSES: dict[str, OwnPasses] = {}
+PASSES: dict[str, OwnPasses] = {
+    "gains": OwnPasses(gains, gains_cost),
+    "positions": OwnPasses(positions, positions_cost),
+}
 
 
 def measured_by(
