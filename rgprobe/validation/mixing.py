@@ -56,8 +56,8 @@ def _mixing() -> xr.Dataset:
     }
     dims = ("sink", "prompt", "block")
     values = {name: (dims, np.tile(np.array(each, dtype=float), (2, 1, 1))) for name, each in per_block.items()}
-    values["singular_values"] = ((*dims, "singular"), np.tile(singular[:8].numpy(), (2, 1, 2, 1)))
-    return xr.Dataset(values, coords={"sink": ["excluded", "included"]})
+    leading = (*dims, "singular"), np.tile(singular[:8].numpy(), (2, 1, 2, 1))
+    return xr.Dataset({**values, "singular_values": leading}, coords={"sink": ["excluded", "included"]})
 
 
 def _diffusion(quantity: str) -> float:

@@ -86,8 +86,9 @@ def _rotations() -> xr.Dataset:
     direction /= direction.norm()
     queries, keys = (torch.randn(n, 1, generator=generator, dtype=torch.float64) * direction for n in (9, 33))
     turns = random_rotations(ROTATIONS, ALIGNED_WIDTH, generator)
-    heads = (each.expand(ROTATIONS, -1, -1) for each in (queries, keys))
-    change = dot_product_change(*heads, torch.ones((), dtype=torch.float64), turns)
+    # one rotation per "head"
+    many_queries, many_keys = (each.expand(ROTATIONS, -1, -1) for each in (queries, keys))
+    change = dot_product_change(many_queries, many_keys, torch.ones((), dtype=torch.float64), turns)
     scores = torch.cat([torch.zeros_like(change[:1]), change]) + queries @ keys.T
     spread = scores.var(-1).mean(-1).sqrt().numpy()
     shape = (1 + ROTATIONS, 2, 1, 1, 1)
