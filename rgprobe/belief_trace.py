@@ -47,7 +47,7 @@ class BeliefTrace:
         lens: predictions at the recorded tokens, dims (prompt, state, position).
         log_probabilities: lens beliefs per prompt, (state, position, class), float64; the last class is the rest.
         classes: vocabulary ids of those classes per prompt, (state, class), -1 for the rest.
-        gaussians: thermal or native beliefs per prompt: one Gaussian per block with batch shape (position, head).
+        gaussians: Gaussian beliefs per prompt: one Gaussian per block or state with batch shape (position, head).
         causal: whether the model is.
         vocabulary: V.
         provenance: JSON-ready description of how this came about.
@@ -94,7 +94,7 @@ class BeliefTrace:
 
     @property
     def depth_dim(self) -> str:
-        """What beliefs are indexed by: "state" (L + 1) for the lens, "block" (L) for thermal and native beliefs."""
+        """What beliefs are indexed by: "block" (L) for thermal and native beliefs, "state" (L + 1) for the others."""
         return self.estimator.depth_dim
 
     @property
@@ -207,6 +207,7 @@ def _provenance(probe: Probe, encoded: Sequence[EncodedPrompt], options: dict[st
         "versions": {name: version(name) for name in packages},
         "belief": options["belief"],
         "assumption": estimator_of(options["belief"]).assumption,
+        "belief_noise_nats": estimator_of(options["belief"]).noise(options["belief_options"]),
         "options": options,
         "truncated_tokens": [prompt.truncated for prompt in encoded],
     }
