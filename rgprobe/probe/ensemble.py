@@ -126,8 +126,9 @@ class EnsembleCollector:
 
         def disturb(tensor: Tensor, hook: object) -> Tensor:
             size = self.noise * tensor.double().square().mean(-1, keepdim=True).sqrt()
-            draw = torch.randn(tensor.shape, generator=generator, dtype=torch.float64).to(tensor.device)
-            return (tensor + size * draw).to(tensor.dtype)
+            # copy by copy, so that the draws do not depend on how many pass at once
+            draws = [torch.randn(each.shape, generator=generator, dtype=torch.float64) for each in tensor]
+            return (tensor + size * torch.stack(draws).to(tensor.device)).to(tensor.dtype)
 
         yield [(where, disturb)]
 
