@@ -74,7 +74,7 @@ def trace(
         ('state', (4,))
     """
     estimator = estimator_of(belief)
-    believed = {"belief": belief, "belief_options": estimator.complete(belief_options)}
+    believed: dict[str, Any] = {"belief": belief, "belief_options": estimator.complete(belief_options)}
     _check("sink", sink, SINK_POLICIES)
     for name in collect:
         _check("collect", name, (*COLLECTIONS, *REDUCTIONS, *PASSES))
