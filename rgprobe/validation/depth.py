@@ -1,4 +1,4 @@
-"""Rows of D12 and D15: layers that stand still or contract at a known rate, and a deck whose cards are dealt one by one."""
+"""Rows of D12 and D15: layers that stand still, contract at a known rate or are random, and a deck dealt card by card."""
 
 from __future__ import annotations
 
@@ -13,12 +13,14 @@ from rgprobe.belief_trace import BeliefTrace
 from rgprobe.diagnostics import elimination, plateau
 from rgprobe.planted_trace import planted_trace
 from rgprobe.probe.lens import LENS_QUANTITIES
-from rgprobe.testbeds import contracting_layers, draws_without_replacement
+from rgprobe.testbeds import contracting_layers, draws_without_replacement, gaussian_gram
 from rgprobe.validation.record import Check
 
 __all__ = ["CHECKS"]
 
 RATIO, LAYERS, CARDS = 0.7, 14, 16
+GRAM = 0.2 + 0.8 * np.eye(12)
+DEPTH, NETWORKS, UNITS = 3, 16, 512
 
 
 @lru_cache
@@ -40,6 +42,27 @@ def _slope(quantity: str) -> float:
     """Of the logarithm, per layer."""
     found = plateau.plateau(_layers(RATIO)).values[quantity].values[0]
     return float(np.polyfit(np.arange(LAYERS), np.log(found), 1)[0])
+
+
+@lru_cache
+def _networks() -> tuple[BeliefTrace, ...]:
+    """The same tokens in random ReLU networks."""
+    options = {"width": UNITS, "layers": DEPTH}
+    drawn = (gaussian_gram.sample(gram=GRAM, **options, seed=seed) for seed in range(NETWORKS))
+    return tuple(planted_trace(states=states[None]) for states in drawn)
+
+
+def _distance_to_init() -> float:
+    """Of layers that leave the tokens as they are, at the last transition."""
+    start = _networks()[0].states.values[:, :1]
+    standing = plateau.plateau(planted_trace(states=np.repeat(start, DEPTH + 1, 1)))
+    found = plateau.calibrate(standing, [plateau.plateau(trace) for trace in _networks()])
+    return found.values["kernel_distance_to_init"].isel(transition=-1).item()
+
+
+def _exact_distance() -> float:
+    last = gaussian_gram.exact(gram=GRAM, layers=DEPTH).kernels[-1]
+    return float(np.linalg.norm(GRAM - last) / np.linalg.norm(last))
 
 
 @lru_cache
@@ -85,6 +108,11 @@ CHECKS = (
         for words, name, order in (
             ("angle", "angle", 1), ("kernel change", "kernel_step", 1), ("KL", "kl", 2), ("(1 - CKA)", "cka_distance", 2)
         )
+    ),
+    Check(
+        catalogue="D12", diagnostic="plateau:calibrate", tolerance=0.02, measure=_distance_to_init,
+        system="identity layers against 16 random ReLU networks of width 512, depth 3", expected=_exact_distance,
+        quantity="kernel distance to random initialisations",
     ),
     Check(
         catalogue="D15", diagnostic="elimination:elimination", system=_DEALT,
