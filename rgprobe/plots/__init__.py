@@ -10,7 +10,17 @@ from rgprobe.plots.consensus_matrix import consensus
 from rgprobe.plots.dendrogram import tree
 from rgprobe.plots.depth import flow_over_depth
 from rgprobe.plots.elimination_curves import elimination
+from rgprobe.plots.energy_landscape import energy_landscape
 from rgprobe.plots.heads import head_map
 from rgprobe.plots.style import template
 
-__all__ = ["consensus", "elimination", "flow_over_depth", "head_map", "side_by_side", "template", "tree"]
+__all__ = [
+    "consensus",
+    "elimination",
+    "energy_landscape",
+    "flow_over_depth",
+    "head_map",
+    "side_by_side",
+    "template",
+    "tree",
+]

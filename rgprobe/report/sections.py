@@ -8,7 +8,7 @@ import numpy as np
 import plotly.graph_objects as go
 import xarray as xr
 
-from rgprobe.plots import elimination, flow_over_depth, head_map
+from rgprobe.plots import elimination, energy_landscape, flow_over_depth, head_map
 from rgprobe.plots.arrays import items, node, quantity_label, select, unit_label
 from rgprobe.report.embedding import escaped
 from rgprobe.report.verdicts import QUESTIONS, verdict_counts
@@ -43,12 +43,32 @@ def section(flows: Mapping[str, RGFlow], diagnostic: str, figures: Figures) -> s
         lead = _figure(
             diagnostic, "Divergence from the final prediction, and entropy of the prediction, over depth", wide=True
         )
+    elif diagnostic == "energy_landscape":
+        lead = _landscapes(holding, figures)
     return (
         f"<section id='{escaped(diagnostic)}'><h2>{escaped(attrs.get('title', diagnostic))}"
         f"<span class='catalogue'>{escaped(attrs.get('catalogue', ''))}</span></h2>"
         f"<p>{escaped(attrs.get('reading', ''), longest=2000)}</p>{VIEWS.get(diagnostic, '')}{lead}"
         f"<div class='grid'>{panels}</div><dl class='fine'>{_fine_print(arrays)}</dl></section>"
     )
+
+
+def _landscapes(flows: Mapping[str, RGFlow], figures: Figures) -> str:
+    """The landscape of the first prompt that has one, of each flow."""
+    drawn = ""
+    for number, (name, flow) in enumerate(flows.items()):
+        measured = np.isfinite(node(flow, "energy_landscape")["beta"].values).any(-1)
+        if not measured.any():
+            continue
+        prompt, key = int(measured.argmax()), f"energy_landscape/slices/{number}"
+        figures[key] = energy_landscape(flow, prompt)
+        told = (
+            f"<b>{escaped(name)}</b>, prompt {prompt}: free energy on the plane of the two leading components of the "
+            "states that enter a block, one colour scale for all. Dots are tokens, crosses the minima of all dimensions "
+            "that they fall into, both projected on the plane: a hollow of the slice need not be a minimum."
+        )
+        drawn += _figure(key, told, wide=True)
+    return drawn
 
 
 def _panels(flows: Mapping[str, RGFlow], diagnostic: str, quantity: str, arrays: xr.Dataset, figures: Figures) -> str:
