@@ -6,6 +6,7 @@ module                      system                                              
 `ar1`                       block, gap and environment of an AR(1) process            canonical correlation, filter
 `broadcast_tree`            spins copied down a tree with errors                      correlation by leaf distance
 `contracting_layers`        tokens that turn towards a limit, or rest                 angular steps, CKA slope
+`coupling_flow`             couplings that flow to or from a fixed point              map, errors, beta function
 `draws_without_replacement` a shuffled deck                                        posterior, entropy of each draw
 `equiangular`               attention between tokens at equal angles                  cosine against time
 `gaussian_gram`             tokens in a wide random ReLU network                      Gram kernel layer by layer
@@ -18,6 +19,7 @@ module                      system                                              
 `planted_icc`               families of paraphrases                                   intraclass correlation
 `planted_step`              a step in autocorrelated noise                            its height and standard error
 `planted_tree`              Gaussian beliefs at the leaves of a tree                  clades
+`planted_units`             feed-forward units, some of them dead                     shares that take part
 `power_law_spectrum`        Gaussian data with a power-law covariance spectrum        spectrum, participation ratio
 `random_energy`             independent Gaussian scores                               entropy, log-partition function
 `random_hierarchy`          hierarchical grammar with synonyms                        parse tree, posteriors
@@ -25,6 +27,7 @@ module                      system                                              
 `ring_blocks`               block-diagonal chain of rings, seen through noise         eigenvectors, symmetries, posterior
 `ring_chain`                Markov chain on a ring, of chosen memory                  spectrum, correlation length
 `scale_separation`          micro, macro and output variables                         conditional mutual information
+`self_similar_attention`    patterns that are coarse-grainings of each other          similarity 1
 `stored_patterns`           modern Hopfield network                                   minima of the energy
 `tanh_network`              random tanh network                                       Lyapunov exponent
 `two_level`                 a key equal to the query among equal others               self-weight, heat-capacity peak
@@ -43,6 +46,7 @@ _SYSTEMS = (
     "ar1",
     "broadcast_tree",
     "contracting_layers",
+    "coupling_flow",
     "draws_without_replacement",
     "equiangular",
     "gaussian_gram",
@@ -55,6 +59,7 @@ _SYSTEMS = (
     "planted_icc",
     "planted_step",
     "planted_tree",
+    "planted_units",
     "power_law_spectrum",
     "random_energy",
     "random_hierarchy",
@@ -62,6 +67,7 @@ _SYSTEMS = (
     "ring_blocks",
     "ring_chain",
     "scale_separation",
+    "self_similar_attention",
     "stored_patterns",
     "tanh_network",
     "two_level",
