@@ -1,7 +1,7 @@
 """Does the tree of a model's activations agree with the tree of the data it was trained on, layer by layer? (D34)
 
     python analyses/data_tree.py SOURCE [--types 200] [--windows 6] [--nulls 5] [--out FILE.json]
-    python analyses/data_tree.py RUNS/depth-3/gauge/seed-0 [--sentences 20000] [--nulls 5] [--out FILE.json]
+    python analyses/data_tree.py RUNS/depth-3/gauge/seed-0 [--sentences 10000] [--nulls 5] [--out FILE.json]
 
 With a checkpoint trained on the plays ("standard-small", "gauge-small"): the tree of the most frequent tokens by positive PMI
 with what stands up to two places before and after them, over the training plays, against the tree of their mean states.
@@ -42,7 +42,7 @@ def main() -> None:
     """Measure and print; write JSON where asked."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("source", metavar="SOURCE")
-    for name, default in (("types", 200), ("windows", 6), ("sentences", 20_000), ("nulls", 5)):
+    for name, default in (("types", 200), ("windows", 6), ("sentences", 10_000), ("nulls", 5)):
         parser.add_argument(f"--{name}", type=int, default=default)
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
