@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import cast
 
 import numpy as np
 from torch import Tensor
@@ -10,7 +11,7 @@ from torch import Tensor
 from rgprobe.condensation.agglomeration import Costs, agglomerate, agglomerate_contiguous
 from rgprobe.condensation.beliefs import as_beliefs, check_choice, token_weights
 from rgprobe.condensation.categorical_costs import CategoricalMoment, CategoricalPool
-from rgprobe.condensation.gaussian_costs import GaussianMoment, GaussianPool
+from rgprobe.condensation.gaussian_costs import GaussianMoment, GaussianPool, GaussianShift
 from rgprobe.condensation.parents import linkage_from_pairs
 from rgprobe.condensation.partition import CENTROIDS
 from rgprobe.condensation.ties import TieOrder
@@ -34,7 +35,10 @@ def condense(
 
     .. math:: \text{moment: } w_a KL(a\|m) + w_b KL(b\|m), \qquad \text{pool: } w_a KL(m\|a) + w_b KL(m\|b),
 
-    m the moment-matched Gaussian or mixture ("moment"), or the log-linear pool or normalised geometric mean ("pool").
+    m the moment-matched Gaussian or mixture ("moment"), or the log-linear pool or normalised geometric mean ("pool"). With
+    "shift", for Gaussian beliefs, tokens keep their covariances and only their means move, to the precision-weighted mean m of
+    the cluster: (1/2) w_a (mu_a - m)^T Lambda_a (mu_a - m) + the same of b. That is what replacing states by meta-tokens costs
+    to second order, where precisions say what a move of the state costs ("downstream" beliefs).
     The costs of a tree add up to the loss of replacing every token by the root m: sum_i w_i KL(q_i || m) for "moment"
     (for categorical beliefs the mutual information I(token; class)), sum_i w_i KL(m || q_i) for "pool".
 
@@ -42,7 +46,7 @@ def condense(
         beliefs: Gaussian of batch shape (N,) (or (N, F): a product of F independent beliefs per token), or probability
             rows (N, V), numpy or torch. Rows within 1e-6 of sum 1 are divided by their sum, others refused.
         weights: (N,) positive, scaled to sum 1; None means 1/N, so that losses are nats per token.
-        centroid: "moment" or "pool".
+        centroid: "moment", "pool" or, for Gaussian beliefs, "shift".
         adjacency: "any", or "contiguous": only neighbours in sequence order may merge.
         labels: token texts, kept for drawing and export.
 
@@ -74,7 +78,9 @@ def condense(
 
 def _slots(beliefs: Gaussian | np.ndarray, weights: np.ndarray, centroid: str) -> Costs:
     if isinstance(beliefs, Gaussian):
-        return (GaussianMoment if centroid == "moment" else GaussianPool)(beliefs, weights)
+        gaussian = {"moment": GaussianMoment, "pool": GaussianPool, "shift": GaussianShift}
+        return cast(Costs, gaussian[centroid](beliefs, weights))
+    check_choice("centroid of categorical beliefs", centroid, ("moment", "pool"))  # they have no mean to move
     return (CategoricalMoment if centroid == "moment" else CategoricalPool)(beliefs, weights)
 
 

@@ -13,7 +13,7 @@ from jaxtyping import Float64
 from rgprobe.errors import NumericalRefusal
 from rgprobe.gaussian import Gaussian
 
-__all__ = ["GaussianMoment", "GaussianPool", "accurate_below", "cholesky", "log_det"]
+__all__ = ["GaussianMoment", "GaussianPool", "GaussianShift", "accurate_below", "cholesky", "log_det"]
 
 BLOCK_ENTRIES = 2**18
 # Digits wanted of a cost from the cheap form, before the accurate one takes over.
@@ -206,6 +206,29 @@ class GaussianPool(_GaussianSlots):
         self.means[a] += share * np.linalg.solve(self.matrices[a], pull)[..., 0]
         self.weights[a] = total
         self.log_dets[a : a + 1] = log_det(cholesky(self.matrices[a : a + 1]))
+
+
+class GaussianShift(GaussianPool):
+    r"""Centroids as for pools, but every token keeps its own covariance: only its mean moves to that of the cluster.
+
+    The loss of a token is KL(N(m, Sigma_i) || N(mu_i, Sigma_i)) = (1/2)(mu_i - m)^T Lambda_i (mu_i - m). Summed over a cluster
+    it is least at the precision-weighted mean m, and merging two clusters of precisions a and b adds, with W = w_a + w_b,
+
+    .. math:: \tfrac W2 a(1-a)\, d^T \Lambda_a \Lambda_m^{-1} \Lambda_b d,
+
+    the part of a pool's cost that does not ask whether covariances agree. No terms cancel.
+    """
+
+    def _cheap(self, a: int, others: slice) -> np.ndarray:
+        return self._moved(a, others)
+
+    def _accurate(self, a: int, others: np.ndarray) -> np.ndarray:
+        return self._moved(a, others)
+
+    def _moved(self, a: int, others: slice | np.ndarray) -> np.ndarray:
+        total, share, d, gap = self._pair(a, others)
+        pooled = self.matrices[others] + share[..., None] * gap
+        return 0.5 * total * self._quadratic(a, others, pooled, d, share[:, 0, 0])
 
 
 def _factored(beliefs: Gaussian, matrices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

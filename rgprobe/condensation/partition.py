@@ -16,7 +16,7 @@ from rgprobe.gaussian import Gaussian, kl, merge, pool
 
 __all__ = ["cluster_losses", "meta_tokens", "partition_loss"]
 
-CENTROIDS = ("moment", "pool")
+CENTROIDS = ("moment", "pool", "shift")
 
 
 def meta_tokens(
@@ -32,7 +32,8 @@ def meta_tokens(
         beliefs: Gaussian of batch shape (N,), or probability rows (N, V).
         labels: (N,) integers, the cluster of each token.
         weights: (N,), None for 1/N; the returned weights sum to 1.
-        centroid: "moment" (moment match, mixture) or "pool" (log-linear pool, normalised geometric mean).
+        centroid: "moment" (moment match, mixture) or "pool" (log-linear pool, normalised geometric mean); "shift", for
+            Gaussian beliefs, has the pool's centres.
 
     Example:
         >>> rows, weights = meta_tokens(np.array([[1.0, 0.0], [0.5, 0.5], [0.0, 1.0]]), np.array([0, 0, 1]))
@@ -40,7 +41,7 @@ def meta_tokens(
         ([[0.75, 0.25], [0.0, 1.0]], [0.667, 0.333])
     """
     kept = as_beliefs(beliefs)
-    cluster, w = _checked(len(kept), labels, weights, centroid)
+    cluster, w = _checked(len(kept), labels, weights, centroid, gaussian=isinstance(kept, Gaussian))
     totals = np.bincount(cluster, w)
     if isinstance(kept, Gaussian):
         members = [(index, w[index]) for index in _members(cluster)]
@@ -59,7 +60,8 @@ def partition_loss(
 ) -> float:
     """Information lost by replacing each token by its cluster's meta-token, nats per token.
 
-    sum_i w_i KL(q_i || m_c(i)) for "moment", sum_i w_i KL(m_c(i) || q_i) for "pool". For the cut of a condensation tree
+    sum_i w_i KL(q_i || m_c(i)) for "moment", sum_i w_i KL(m_c(i) || q_i) for "pool", and for "shift" that of q_i moved to
+    the mean of m_c(i), its covariance kept. For the cut of a condensation tree
     into m clusters this is D(m), for each centroid: both divergences obey a Pythagorean identity at their own centroid
     (moment matching is the m-projection, log-linear pooling the e-projection), so the losses of nested merges add up
     exactly.
@@ -80,7 +82,7 @@ def cluster_losses(
 ) -> Float64[np.ndarray, "m"]:
     """Contribution of each cluster to `partition_loss`, nats, in ascending order of the labels."""
     kept = as_beliefs(beliefs)
-    cluster, w = _checked(len(kept), labels, weights, centroid)
+    cluster, w = _checked(len(kept), labels, weights, centroid, gaussian=isinstance(kept, Gaussian))
     if isinstance(kept, Gaussian):
         losses, settled = _moment_losses(kept, cluster, w) if centroid == "moment" else _nothing_lost_alone(cluster)
         for number, index in enumerate(_members(cluster)):
@@ -91,10 +93,12 @@ def cluster_losses(
 
 
 def _checked(
-    n: int, labels: np.ndarray, weights: np.ndarray | Tensor | None, centroid: str
+    n: int, labels: np.ndarray, weights: np.ndarray | Tensor | None, centroid: str, *, gaussian: bool
 ) -> tuple[np.ndarray, np.ndarray]:
     """Cluster number 0..m-1 of each token, and the weights."""
     check_choice("centroid", centroid, CENTROIDS)
+    if centroid == "shift" and not gaussian:
+        check_choice("centroid of categorical beliefs", centroid, CENTROIDS[:2])
     labels = np.asarray(labels)
     if labels.shape != (n,) or labels.dtype.kind not in "iu":
         raise BadInput(
@@ -156,6 +160,10 @@ def _moment_losses(tokens: Gaussian, cluster: np.ndarray, w: np.ndarray) -> tupl
 def _gaussian_loss(tokens: Gaussian, w: np.ndarray, centroid: str) -> float:
     """Weighted sum of KL(token || center) or KL(center || token), nats."""
     center = _gaussian_center(tokens, w, centroid).reshape(*tokens.batch_shape[:-1], 1)
+    if centroid == "shift":
+        moved = (tokens.mean - center.mean)[..., None].double()
+        quadratic = (moved.mT @ tokens.precision.double() @ moved)[..., 0, 0]
+        return 0.5 * float((quadratic.detach().cpu().numpy() * w).sum())
     nats = kl(tokens, center) if centroid == "moment" else kl(center, tokens)
     return float((nats.detach().cpu().numpy() * w).sum())
 

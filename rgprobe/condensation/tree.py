@@ -35,7 +35,7 @@ class CondensationTree:
             N = 1, which SciPy's own functions refuse.
         merge_costs: (N-1,) cost of each merge by itself, nats.
         weights: (N,) token weights, sum 1.
-        centroid: "moment" or "pool".
+        centroid: "moment", "pool" or "shift".
         adjacency: "any" or "contiguous".
         n_ties: number of merges at which more than one pair was cheapest (see `rgprobe.condensation.ties`).
         labels: one string per token, or None.
