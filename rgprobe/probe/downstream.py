@@ -35,6 +35,7 @@ def score_gradients(
     *,
     draws: int,
     generator: torch.Generator,
+    select: Callable[[Tensor], Tensor] = lambda gradient: gradient,
 ) -> tuple[Tensor, ...]:
     """Gradients of the log-probability of sampled outputs, (draws, *leaf) for each leaf.
 
@@ -43,11 +44,20 @@ def score_gradients(
         leaves: with respect to which tensors of its graph.
         draws: how many samples, one backward pass each.
         generator: of the samples.
+        select: what to keep of a gradient; all by default.
+
+    Example:
+        >>> x = torch.tensor([2.0], requires_grad=True)
+        >>> coin = lambda g: (torch.rand(1, generator=g) < 0.5) * x.sum()
+        >>> (slopes,) = score_gradients(coin, [x], draws=5, generator=torch.Generator().manual_seed(0))
+        >>> slopes.shape, sorted(set(slopes.flatten().tolist()))
+        (torch.Size([5, 1]), [0.0, 1.0])
     """
     found: list[tuple[Tensor, ...]] = []
     for _ in range(draws):
         score = log_probability(generator)
-        found.append(torch.autograd.grad(score, list(leaves), retain_graph=True, materialize_grads=True))
+        gradients = torch.autograd.grad(score, list(leaves), retain_graph=True, materialize_grads=True)
+        found.append(tuple(select(gradient) for gradient in gradients))
     return tuple(torch.stack(each) for each in zip(*found, strict=True))
 
 
@@ -111,10 +121,11 @@ class DownstreamCollector:
 
             # the draws depend on the prompt alone, not on its company
             generator = torch.Generator().manual_seed(zlib.crc32(self.ids.cpu().numpy().tobytes()))
-            gradients = score_gradients(sampled, states, draws=self.samples, generator=generator)
+            gradients = score_gradients(
+                sampled, states, draws=self.samples, generator=generator, select=lambda each: each[0, self.positions]
+            )
         return tuple(
-            self._belief(state.detach()[0], gradient[:, 0, self.positions])
-            for state, gradient in zip(states, gradients, strict=True)
+            self._belief(state.detach()[0], gradient) for state, gradient in zip(states, gradients, strict=True)
         )
 
     def _belief(self, states: Tensor, gradients: Tensor) -> Gaussian:
