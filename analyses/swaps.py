@@ -105,7 +105,7 @@ def _of_equal_length(probe: Probe) -> list[Forms]:
 
 def _changes(probe: Probe, sentences: list[Forms]) -> tuple[dict[str, np.ndarray], Estimates, dict[str, np.ndarray]]:
     """Of each sentence: distances (sentence, state), ln s_l, and divergences of predictions (sentence,), by kind."""
-    states = torch.stack([torch.stack([_last_token(probe, ids) for ids in forms]) for forms in sentences])
+    states = _last_tokens(probe, [ids for forms in sentences for ids in forms]).unflatten(0, (len(sentences), -1))
     last = states[:, :, -1].flatten(0, 1)
     predictions = probe.readout(last.to(probe.device)).double().log_softmax(-1).cpu().unflatten(0, states.shape[:2])
     x = states.double().numpy()  # (sentence, form, state, width)
@@ -120,14 +120,21 @@ def _changes(probe: Probe, sentences: list[Forms]) -> tuple[dict[str, np.ndarray
     return distances, spread, divergences
 
 
-def _last_token(probe: Probe, ids: torch.Tensor) -> torch.Tensor:
-    seen: list[torch.Tensor] = []
+@torch.inference_mode()
+def _last_tokens(probe: Probe, rows: list[torch.Tensor]) -> torch.Tensor:
+    """States of the last token of each row, (row, state, width); rows of one length share a pass, so nothing is padded."""
+    states = torch.empty(len(rows), probe.n_blocks + 1, probe.width)
+    for length in sorted({len(row) for row in rows}):
+        chosen = [index for index, row in enumerate(rows) if len(row) == length]
+        seen: list[torch.Tensor] = []
 
-    def keep(tensor: torch.Tensor, hook: Any) -> None:
-        seen.append(tensor[0, -1].clone())
+        def keep(tensor: torch.Tensor, hook: Any, seen: list[torch.Tensor] = seen) -> None:
+            seen.append(tensor[:, -1].float().cpu())
 
-    probe.stream(ids, [(probe.state_hook(state), keep) for state in range(probe.n_blocks + 1)])
-    return torch.stack(seen).cpu()
+        hooks = [(probe.state_hook(state), keep) for state in range(probe.n_blocks + 1)]
+        probe.rows_to_last_state(torch.stack([rows[index] for index in chosen]), hooks)
+        states[chosen] = torch.stack(seen, 1)
+    return states
 
 
 def _log_ratio(found: dict[str, np.ndarray]) -> np.ndarray:
