@@ -7,17 +7,19 @@ from functools import lru_cache, partial
 
 import numpy as np
 import torch
+import xarray as xr
 from torch import Tensor
 
 from rgprobe.diagnostics import attention_distance, attention_entropy, crossover, free_energy, response
 from rgprobe.planted_trace import planted_trace
-from rgprobe.probe.response import FACTORS, response_curve
+from rgprobe.probe.response import CURVES, FACTORS, response_curve
 from rgprobe.testbeds import random_energy, two_level
 from rgprobe.validation.record import Check
 
 __all__ = ["CHECKS"]
 
 KEYS, BETA, RHO = 256, 2.0, 0.3
+LENGTHS = (16, 32, 64, 128, 256)
 LEVELS = "two levels: own score 2, 255 others 0.6"
 
 
@@ -99,6 +101,41 @@ def _peak(keys: int) -> float:
     return float(np.exp(crossover.locate_peak(np.log(FACTORS), *_two_level_curve(keys))[0]))
 
 
+@lru_cache
+def _response() -> xr.Dataset:
+    """Curves of rows of 16 to 256 keys, own score 8 and others 0, as they are collected from a model of one head."""
+    drawn = [two_level.sample(keys=keys, rho=0.0, beta=8.0, rows=1, seed=0).scores for keys in (LENGTHS[-1], *LENGTHS)]
+    curves = [response_curve(torch.from_numpy(each), torch.ones(each.shape, dtype=torch.bool))[:, 0] for each in drawn]
+    both = np.broadcast_to(torch.stack(curves, 1).numpy()[:, None, None, None, None], (3, 2, 1, 1, 1, 6, len(FACTORS)))
+    dims = ("sink", "prompt", "block", "head", "length", "factor")
+    values = {name: (dims, both[index]) for index, name in enumerate(CURVES)}
+    keys = np.broadcast_to(np.array([LENGTHS[-1], *LENGTHS], dtype=float), (2, 1, 1, 6))
+    coords = {"sink": ["excluded", "included"], "factor": FACTORS}
+    return xr.Dataset({**values, "keys": (("sink", "prompt", "block", "length"), keys)}, coords=coords)
+
+
+def _scaled(quantity: str) -> float:
+    trace = planted_trace(scores=[_two_levels()], causal=False)
+    trace.reductions["response"] = _response()
+    return crossover.crossover(trace).values[quantity].sel(sink="included").item()
+
+
+def _drift() -> float:
+    """Least-squares slope of the logarithm of the exact peak."""
+    peaks = [two_level.exact(keys=keys, rho=0.0).peak_beta for keys in LENGTHS]
+    return float(np.polyfit(np.log(LENGTHS), np.log(peaks), 1)[0])
+
+
+def _sharpening() -> float:
+    """The same of the width at half maximum of the exact curve x^2 p (1 - p), p = 1 / (1 + (n - 1) exp(-x))."""
+    x, widths = np.geomspace(0.5, 50, 40_001), []
+    for keys in LENGTHS:
+        p = 1 / (1 + (keys - 1) * np.exp(-x))
+        curve = x**2 * p * (1 - p)
+        widths.append(np.ptp(np.log(x[curve > curve.max() / 2])))
+    return -float(np.polyfit(np.log(LENGTHS), np.log(widths), 1)[0])
+
+
 def _random_peak() -> float:
     return float(response.gaussian_peak(np.array([float(KEYS)]))[0])
 
@@ -172,6 +209,17 @@ CHECKS = (
             measure=partial(_peak, keys),
         )
         for keys, ratio in ((64, 1.205), (256, 1.121), (1024, 1.079))
+    ),
+    *(
+        Check(
+            catalogue="D4", diagnostic="crossover:crossover", system="two levels of 16 to 256 keys, scores 8 and 0",
+            quantity=quantity, expected=expected, tolerance=tolerance, measure=partial(_scaled, name),
+        )
+        for quantity, name, expected, tolerance in (
+            ("peak factor at 256 keys", "peak_factor", lambda: two_level.exact(keys=256, rho=0.0).peak_beta / 8, 0.008),
+            ("drift of the peak", "drift", _drift, 0.005),
+            ("sharpening", "sharpening", _sharpening, 0.005),
+        )
     ),
     Check(
         catalogue="D4", diagnostic="response:gaussian_peak", system="random energy model, n = 256",
