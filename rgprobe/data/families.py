@@ -10,6 +10,7 @@ __all__ = ["SAME_LAST_WORD", "SHARED_WORDS", "Family", "labelled_prompts", "load
 
 # how the label of a group of controls begins; every other label names a family
 SHARED_WORDS, SAME_LAST_WORD = "words: ", "last: "
+LISTS = ("words", "paraphrases", "shared_words", "same_last_word")
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,7 @@ def load_families() -> tuple[Family, ...]:
     """
     record = json.loads((files("rgprobe.data") / "families.json").read_text("utf-8"))
     return tuple(
-        Family(**{key: value if isinstance(value, str) else tuple(value) for key, value in entry.items()})
+        Family(entry["name"], entry["answer"], *(tuple(entry[field]) for field in LISTS))
         for entry in record["families"]
     )
 

@@ -9,10 +9,12 @@ import xarray as xr
 from jaxtyping import Int
 from torch import Tensor
 
+from rgprobe.probe.flips import flips, flips_cost
 from rgprobe.probe.gains import gains, gains_cost
 from rgprobe.probe.model import Probe
 from rgprobe.probe.positions import positions, positions_cost
 from rgprobe.probe.prompts import EncodedPrompt
+from rgprobe.probe.truncation import truncation, truncation_cost
 
 __all__ = ["PASSES", "OwnPasses", "measured_by"]
 
@@ -32,8 +34,10 @@ class OwnPasses:
 
 
 PASSES: dict[str, OwnPasses] = {
+    "flips": OwnPasses(flips, flips_cost),
     "gains": OwnPasses(gains, gains_cost),
     "positions": OwnPasses(positions, positions_cost),
+    "truncation": OwnPasses(truncation, truncation_cost),
 }
 
 
