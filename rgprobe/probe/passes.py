@@ -11,6 +11,8 @@ from torch import Tensor
 
 from rgprobe.probe.flips import flips, flips_cost
 from rgprobe.probe.gains import gains, gains_cost
+from rgprobe.probe.iterated_blocks import iterated_blocks, iteration_cost
+from rgprobe.probe.jacobians import jacobian_cost, jacobians, stretching, stretching_cost
 from rgprobe.probe.model import Probe
 from rgprobe.probe.positions import positions, positions_cost
 from rgprobe.probe.prompts import EncodedPrompt
@@ -35,6 +37,9 @@ class OwnPasses:
 
 PASSES: dict[str, OwnPasses] = {
     "flips": OwnPasses(flips, flips_cost),
+    "iterations": OwnPasses(iterated_blocks, iteration_cost),
+    "jacobians": OwnPasses(jacobians, jacobian_cost),
+    "stretching": OwnPasses(stretching, stretching_cost),
     "gains": OwnPasses(gains, gains_cost),
     "positions": OwnPasses(positions, positions_cost),
     "truncation": OwnPasses(truncation, truncation_cost),

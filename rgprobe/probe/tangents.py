@@ -23,7 +23,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from transformers.cache_utils import Cache
 
 from rgprobe.errors import NumericalRefusal, OptionError
-from rgprobe.probe.model import Probe
+from rgprobe.probe.model import Hook, Probe
 
 __all__ = ["Linearization", "PromptFlow", "block_products", "linearized", "prompt_flow", "pushed_forward"]
 
@@ -188,7 +188,7 @@ def prompt_flow(probe: Probe, ids: Int[Tensor, " tokens"]) -> PromptFlow:
     handles = [
         module.register_forward_pre_hook(remember(index), with_kwargs=True) for index, module in enumerate(modules)
     ]
-    hooks = [
+    hooks: list[tuple[str, Hook]] = [
         (probe.state_hook(state), lambda tensor, hook: states.append(tensor[0])) for state in range(len(modules) + 1)
     ]
     try:
