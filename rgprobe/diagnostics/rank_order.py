@@ -109,4 +109,4 @@ def kernel_drift(states: Float[np.ndarray, "layers rows width"]) -> Float64[np.n
 
 def _compressed(rows: np.ndarray) -> np.ndarray:
     """A square matrix of the same singular values, where there are more rows than columns."""
-    return np.linalg.qr(rows, mode="r") if len(rows) > rows.shape[1] else rows
+    return np.asarray(np.linalg.qr(rows).R) if len(rows) > rows.shape[1] else rows
