@@ -1,13 +1,14 @@
 r"""D14: do different wordings of one question flow to the same state? Intraclass correlation of paraphrase families.
 
 A family is a group of prompts that mean the same. With x the state of a prompt's last token, normalised as the network's own
-norm does it, and D_w, D_b the mean squared distance of two prompts of one family, and of two families,
+norm does it, the share of the variance between prompts that families explain is
 
-    icc = 1 - D_w / D_b = between / (between + within):
+    icc = 1 - D_w / D_b = between / (between + within),
 
-the share of the variance between prompts that families explain; 0 for labels without content, 1 where all wordings coincide.
-For families of equal size that is the one-way analysis of variance with mean squares summed over coordinates (traces); where
-sizes differ, families count alike.
+D_w and D_b the mean squared distance of two prompts of one family, and of two families: 0 for labels without content, 1 where
+all wordings coincide. Pairs are matched by their last tokens (`rgprobe.diagnostics.family_distances`), which decide where the
+last state lies more than anything else does. A second icc is of what is left once the mean over all prompts that end alike
+is taken out.
 
 Wordings of one question also share words, and any two prompts that end alike have alike last states. Two controls are measured
 in the same way: groups that share the words of a family and not its meaning, and groups that share the last word alone.
@@ -26,50 +27,19 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import xarray as xr
-from jaxtyping import Float, Float64, Int
+from jaxtyping import Float64, Int
 
 from rgprobe.data.families import SAME_LAST_WORD, SHARED_WORDS
+from rgprobe.diagnostics.family_distances import Distances, group_distances, icc_over_families, ratio
 from rgprobe.diagnostics.pooling import MINIMUM_POOLED, Estimates, undefined
 from rgprobe.diagnostics.record import Diagnostic, Measurement, Quantity
 from rgprobe.tracing import BeliefTrace
 
-__all__ = [
-    "DIAGNOSTIC",
-    "Distances",
-    "group_distances",
-    "icc_over_families",
-    "intraclass_correlation",
-    "last_states",
-    "universality",
-]
+__all__ = ["DIAGNOSTIC", "last_states", "universality", "without_kinds"]
 
-QUANTITIES = ("icc", "icc_shared_words", "icc_last_word", "beyond_words", "within_ratio")
+QUANTITIES = ("icc", "icc_given_last_word", "icc_shared_words", "icc_last_word", "beyond_words", "within_ratio")
 DRAWS = 20
-
-
-@dataclass(frozen=True, eq=False)
-class Distances:
-    """Mean squared distances within and between groups of points.
-
-    Attributes:
-        within: of two points of one group, (group,).
-        between: of a point of one group and a point of another, (group, group); the diagonal is 0.
-    """
-
-    within: Float64[np.ndarray, "group"]
-    between: Float64[np.ndarray, "group group"]
-
-    def without_each(self) -> tuple[Float64[np.ndarray, "group"], Float64[np.ndarray, "group"]]:
-        """Mean distances within and between groups if group 0, 1, ... is left out."""
-        groups = len(self.within)
-        within = (self.within.sum() - self.within) / (groups - 1)
-        between = (self.between.sum() - 2 * self.between.sum(1)) / ((groups - 1) * (groups - 2))
-        return within, between
-
-    def means(self) -> tuple[float, float]:
-        """Mean distances within and between groups."""
-        groups = len(self.within)
-        return float(self.within.mean()), float(self.between.sum() / (groups * (groups - 1)))
+ROUNDING = 1e-12
 
 
 def universality(trace: BeliefTrace) -> Measurement:
@@ -77,7 +47,8 @@ def universality(trace: BeliefTrace) -> Measurement:
     states = trace.states.sizes["state"]
     values = undefined(trace, QUANTITIES, "state", states)
     points = last_states(trace)
-    groupings = {name: _grouping(trace.groups, points, name) for name in ("", SHARED_WORDS, SAME_LAST_WORD)}
+    last = _last_tokens(trace)
+    groupings = {name: _grouping(trace.groups, points, last, name) for name in ("", SHARED_WORDS, SAME_LAST_WORD)}
     null = xr.Dataset(
         {name: (("draw", "prompt", "state"), np.tile(values[name], (DRAWS, 1, 1))) for name in QUANTITIES}
     )
@@ -89,50 +60,10 @@ def universality(trace: BeliefTrace) -> Measurement:
         shuffled = {name: each.permuted(generator) for name, each in groupings.items()}
         _fill(null.isel(draw=draw), points, shuffled)
     families = groupings[""]
-    between = [group_distances(points[families.members, state], families.labels).between for state in range(states)]
+    between = [families.distances(points[:, state]).matrix() for state in range(states)]
     coords = {"family": list(families.names), "other": list(families.names)}
     details = xr.Dataset({"family_distance": (("state", "family", "other"), np.stack(between))}, coords)
     return Measurement(values, details, internal_nulls={"permuted_families": null})
-
-
-def intraclass_correlation(points: Float[np.ndarray, "point width"], labels: Int[np.ndarray, "point"]) -> float:
-    """1 - D_w / D_b, between -1 / (k - 1) for groups of k and 1.
-
-    Args:
-        points: states.
-        labels: 0 ... groups - 1; every group needs at least two points.
-
-    Example:
-        >>> points = np.array([[0.0], [2.0], [5.0], [7.0]])
-        >>> round(intraclass_correlation(points, np.array([0, 0, 1, 1])), 6)  # D_w = 4, D_b = (25 + 49 + 9 + 25) / 4
-        0.851852
-    """
-    within, between = group_distances(points, labels).means()
-    return 1 - within / between if between > 0 else float("nan")
-
-
-def icc_over_families(points: Float[np.ndarray, "point width"], labels: Int[np.ndarray, "point"]) -> Estimates:
-    """The intraclass correlation, and without each family; `pseudo_values()` and `standard_error` are its jackknife."""
-    return _icc(group_distances(points, labels))
-
-
-def group_distances(points: Float[np.ndarray, "point width"], labels: Int[np.ndarray, "point"]) -> Distances:
-    """Mean squared distances from group means m and sums of squares W about them, k points to a group.
-
-    Within, 2 W / (k - 1); between g and h, |m_g - m_h|^2 + W_g / k_g + W_h / k_h. Means are taken out first, so that nothing
-    cancels where groups are tight.
-    """
-    sizes = np.bincount(labels).astype(np.float64)
-    centred = points.astype(np.float64) - points.mean(0, dtype=np.float64)
-    sums = np.zeros((len(sizes), points.shape[1]))
-    np.add.at(sums, labels, centred)
-    means = sums / sizes[:, None]
-    squares = np.bincount(labels, ((centred - means[labels]) ** 2).sum(1))
-    gap = means[:, None] - means[None]
-    own = squares / sizes
-    between = np.einsum("ghd,ghd->gh", gap, gap) + own[:, None] + own[None]
-    np.fill_diagonal(between, 0)
-    return Distances(2 * squares / (sizes - 1), between)
 
 
 def last_states(trace: BeliefTrace) -> Float64[np.ndarray, "prompt state width"]:
@@ -152,12 +83,31 @@ def last_states(trace: BeliefTrace) -> Float64[np.ndarray, "prompt state width"]
     return states
 
 
+def without_kinds(
+    points: Float64[np.ndarray, "point width"], kinds: Int[np.ndarray, "point"]
+) -> Float64[np.ndarray, "point width"]:
+    """Points less the mean of their kind; NaN where fewer than 5 are of one kind, which then is all that they have.
+
+    Example:
+        >>> without_kinds(np.arange(6.0)[:, None], np.array([0, 0, 0, 0, 0, 7]))[:, 0]
+        array([-2., -1.,  0.,  1.,  2., nan])
+    """
+    _, which, counts = np.unique(kinds, return_inverse=True, return_counts=True)
+    sums = np.zeros((len(counts), points.shape[1]))
+    np.add.at(sums, which, points)
+    left = points - (sums / counts[:, None])[which]
+    left[np.abs(left) < ROUNDING * np.abs(points).max()] = 0  # equal points are equal
+    left[counts[which] < MINIMUM_POOLED] = np.nan
+    return left
+
+
 @dataclass(frozen=True, eq=False)
 class _Grouping:
-    """Prompts of one kind: which, of which group, and at which prompt each group reports (its first)."""
+    """Prompts of one sort: which, of which group, ending in which token, and where each group reports (its first prompt)."""
 
     members: Int[np.ndarray, "member"]
     labels: Int[np.ndarray, "member"]
+    last: Int[np.ndarray, "member"]
     names: tuple[str, ...]
     slots: Int[np.ndarray, "group"]
 
@@ -165,8 +115,28 @@ class _Grouping:
         """Sizes and slots as they are, who belongs to which group at random."""
         return replace(self, labels=generator.permutation(self.labels))
 
+    def distances(self, points: np.ndarray) -> Distances:
+        return group_distances(points[self.members], self.labels, self.last)
 
-def _grouping(groups: Sequence[str], points: Float64[np.ndarray, "prompt state width"], kind: str) -> _Grouping:
+    def icc(self, points: np.ndarray) -> Estimates:
+        return icc_over_families(points[self.members], self.labels, self.last)
+
+    def given_last_word(self, points: np.ndarray) -> Estimates:
+        """Of what is left without the mean of each last token; NaN unless every group still has two prompts."""
+        left = without_kinds(points[self.members], self.last)
+        kept = np.isfinite(left).all(1)
+        if len(self.names) == 0 or np.bincount(self.labels[kept], minlength=len(self.names)).min() < 2:
+            return Estimates(np.asarray(np.nan), np.full(len(self.names), np.nan))
+        return icc_over_families(left[kept], self.labels[kept], self.last[kept])
+
+
+def _last_tokens(trace: BeliefTrace) -> Int[np.ndarray, " prompt"]:
+    return trace.token_ids[np.arange(trace.n_prompts), trace.token_mask.sum(1) - 1].astype(np.int64)
+
+
+def _grouping(
+    groups: Sequence[str], points: Float64[np.ndarray, "prompt state width"], last: np.ndarray, kind: str
+) -> _Grouping:
     """Prompts whose label begins with `kind`; families are those of no other kind. Groups of one are left out."""
     prefixes = (SHARED_WORDS, SAME_LAST_WORD)
     mine = [
@@ -174,52 +144,43 @@ def _grouping(groups: Sequence[str], points: Float64[np.ndarray, "prompt state w
         for index, label in enumerate(groups)
         if label and np.isfinite(points[index]).all() and (label.startswith(kind) if kind else not label.startswith(prefixes))
     ]  # fmt: skip
-    counts: dict[str, int] = {}
-    for index in mine:
-        counts[groups[index]] = counts.get(groups[index], 0) + 1
-    names = tuple(name for name, count in counts.items() if count > 1)
-    members = [index for index in mine if groups[index] in names]
-    labels = [names.index(groups[index]) for index in members]
-    slots = [groups.index(name) for name in names]
-    return _Grouping(*(np.array(each, dtype=int) for each in (members, labels)), names, np.array(slots, dtype=int))
+    labels = [groups[index] for index in mine]
+    names = tuple(name for name in dict.fromkeys(labels) if labels.count(name) > 1)
+    members = np.array([index for index in mine if groups[index] in names], dtype=int)
+    which = np.array([names.index(groups[index]) for index in members], dtype=int)
+    slots = np.array([mine[labels.index(name)] for name in names], dtype=int)
+    # prompts of one last word have nothing else to be matched by
+    ends = np.zeros_like(members) if kind == SAME_LAST_WORD else last[members]
+    return _Grouping(members, which, np.unique(ends, return_inverse=True)[1].astype(int), names, slots)
 
 
 def _fill(values: xr.Dataset, points: np.ndarray, groupings: dict[str, _Grouping]) -> None:
     """Pseudo-values of every quantity at the first prompt of each group."""
-    families, controls = groupings[""], groupings[SHARED_WORDS]
+    families, controls, ends = (groupings[kind] for kind in ("", SHARED_WORDS, SAME_LAST_WORD))
     paired = tuple(SHARED_WORDS + name for name in families.names) == controls.names
-    first = group_distances(points[families.members, 0], families.labels)
+    first = families.distances(points[:, 0])
     for state in range(points.shape[1]):
-        found = {
-            kind: group_distances(points[each.members, state], each.labels)
-            for kind, each in groupings.items()
-            if len(each.slots) >= MINIMUM_POOLED
-        }
-        for name, kind in (("icc", ""), ("icc_shared_words", SHARED_WORDS), ("icc_last_word", SAME_LAST_WORD)):
-            if kind in found:
-                values[name].values[groupings[kind].slots, state] = _icc(found[kind]).pseudo_values()
-        if paired and SHARED_WORDS in found:
-            mine, theirs = _icc(found[""]), _icc(found[SHARED_WORDS])
-            excess = Estimates(np.asarray(mine.full - theirs.full), mine.deleted - theirs.deleted)
-            values["beyond_words"].values[families.slots, state] = excess.pseudo_values()
-        values["within_ratio"].values[families.slots, state] = _contraction(first, found[""]).pseudo_values()
+        here = points[:, state]
 
+        def put(name: str, group: _Grouping, found: Estimates, state: int = state) -> None:
+            values[name].values[group.slots, state] = found.pseudo_values()
 
-def _icc(distances: Distances) -> Estimates:
-    within, between = distances.means()
-    deleted_within, deleted_between = distances.without_each()
-    return Estimates(np.asarray(1 - _ratio(within, between)), 1 - _ratio(deleted_within, deleted_between))
+        put("icc", families, families.icc(here))
+        put("icc_given_last_word", families, families.given_last_word(here))
+        put("within_ratio", families, _contraction(first, families.distances(here)))
+        for name, group in (("icc_shared_words", controls), ("icc_last_word", ends)):
+            if len(group.names) >= MINIMUM_POOLED:
+                put(name, group, group.icc(here))
+        if paired:
+            mine, theirs = families.given_last_word(here), controls.given_last_word(here)
+            put("beyond_words", families,
+                Estimates(np.asarray(mine.full - theirs.full), mine.deleted - theirs.deleted))  # fmt: skip
 
 
 def _contraction(first: Distances, here: Distances) -> Estimates:
     """Root mean square distance within families over that at the input end."""
-    full = np.sqrt(_ratio(here.means()[0], first.means()[0]))
-    return Estimates(np.asarray(full), np.sqrt(_ratio(here.without_each()[0], first.without_each()[0])))
-
-
-def _ratio(a: np.ndarray | float, b: np.ndarray | float) -> np.ndarray:
-    """a / b; NaN where b is 0."""
-    return np.divide(a, b, out=np.full(np.shape(b), np.nan), where=np.asarray(b) > 0)
+    full = np.sqrt(ratio(here.means()[0], first.means()[0]))
+    return Estimates(np.asarray(full), np.sqrt(ratio(here.without_each()[0], first.without_each()[0])))
 
 
 DIAGNOSTIC = Diagnostic(
@@ -229,9 +190,10 @@ DIAGNOSTIC = Diagnostic(
     depth="state",
     quantities=(
         Quantity("icc", "1", "share of the variance between last states that families of paraphrases explain"),
-        Quantity("icc_shared_words", "1", "the same of groups that share a family's words, not its meaning"),
-        Quantity("icc_last_word", "1", "the same of groups that share the last word alone"),
-        Quantity("beyond_words", "1", "icc of families less that of the groups that share their words"),
+        Quantity("icc_given_last_word", "1", "the same of what is left without the mean of all prompts that end alike"),
+        Quantity("icc_shared_words", "1", "icc of groups that share a family's words, not its meaning"),
+        Quantity("icc_last_word", "1", "icc of groups that share the last word alone"),
+        Quantity("beyond_words", "1", "icc_given_last_word of families less that of the groups that share their words"),
         Quantity("within_ratio", "1", "distance within families over that at the input end"),
     ),
     requires=frozenset({"states"}),
@@ -241,6 +203,7 @@ DIAGNOSTIC = Diagnostic(
     reading="Universality is an icc that rises towards the output end above that of shared words and of equal last words; "
     "a random network sorts prompts by words as well, so compare with random initialisations.",
     undefined="prompts without groups; fewer than 5 families, or groups of a control, with two prompts or more; a last token "
-    "that is not recorded; within_ratio where wordings coincide at the input end",
+    "that is not recorded; last tokens that never combine alike within a family and between two; icc_given_last_word and "
+    "beyond_words unless most last tokens end 5 prompts of a sort; within_ratio where wordings coincide at the input end",
     default=False,
 )

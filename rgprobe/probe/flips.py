@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 import torch
@@ -58,14 +59,12 @@ def flips(probe: Probe, prompt: EncodedPrompt, recorded: Int[Tensor, " positions
 
         for state in (visited := visited_states(probe)):
             radii = population(probe, state, visited).spread * torch.tensor(STATE_RADII).repeat_interleave(DRAWS)
-            found["residual"][:, state] = rates(
-                probe.state_hook(state), lambda x, radii=radii: noisy_states(x, radii, generator, first=first)
-            )
+            move = partial(noisy_states, radii=radii, generator=generator, first=first)
+            found["residual"][:, state] = rates(probe.state_hook(state), move)
         strengths = torch.tensor(ATTENTION_RADII).repeat_interleave(DRAWS)
         for block in evenly_spaced(probe.n_blocks, MOST):
-            found["attention"][:, block + 1] = rates(
-                f"blocks.{block}.attn.hook_pattern", lambda x: noisy_pattern(x, strengths, generator)
-            )
+            blur = partial(noisy_pattern, strengths=strengths, generator=generator)
+            found["attention"][:, block + 1] = rates(f"blocks.{block}.attn.hook_pattern", blur)
     dims = ("radius", "state")
     return xr.Dataset({name: (dims, rates) for name, rates in found.items()})
 

@@ -10,6 +10,7 @@ from fake_trace import fake_trace
 
 import rgprobe as rg
 from rgprobe.data.families import SAME_LAST_WORD, SHARED_WORDS
+from rgprobe.diagnostics import family_distances as fd
 from rgprobe.diagnostics import universality as d14
 from rgprobe.probe.normalising import norm_kind
 from rgprobe.testbeds import planted_icc
@@ -50,8 +51,8 @@ def icc_by_anova(points, labels):
 @pytest.mark.parametrize("size", SIZES)
 def test_icc_is_the_analysis_of_variance(size):
     points, labels = planted(*size)
-    assert d14.intraclass_correlation(points, labels) == pytest.approx(icc_by_anova(points, labels), rel=1e-12)
-    assert d14.intraclass_correlation(points, labels) == pytest.approx(icc_by_pairs(points, labels), rel=1e-12)
+    assert fd.intraclass_correlation(points, labels) == pytest.approx(icc_by_anova(points, labels), rel=1e-12)
+    assert fd.intraclass_correlation(points, labels) == pytest.approx(icc_by_pairs(points, labels), rel=1e-12)
 
 
 def test_icc_of_families_of_unequal_size_counts_them_alike():
@@ -59,13 +60,13 @@ def test_icc_of_families_of_unequal_size_counts_them_alike():
     kept = np.array([True, False, True, True, True] * 6) & ~((labels == 2) & (np.arange(30) % 5 > 2))
     assert np.bincount(labels[kept]).tolist() == [4, 4, 2, 4, 4, 4]
     expected = icc_by_pairs(points[kept], labels[kept])
-    assert d14.intraclass_correlation(points[kept], labels[kept]) == pytest.approx(expected, rel=1e-12)
+    assert fd.intraclass_correlation(points[kept], labels[kept]) == pytest.approx(expected, rel=1e-12)
 
 
 @pytest.mark.parametrize("size", SIZES)
 def test_jackknife_is_the_icc_without_each_family(size):
     points, labels = planted(*size)
-    found = d14.icc_over_families(points, labels)
+    found = fd.icc_over_families(points, labels)
     for family in range(size[0]):
         rest = labels != family
         expected = icc_by_pairs(points[rest], np.unique(labels[rest], return_inverse=True)[1])
@@ -76,16 +77,89 @@ def test_jackknife_is_the_icc_without_each_family(size):
 def test_planted_icc_is_recovered(icc):
     points, labels = planted(40, 8, 16, icc, seed=0)
     known = planted_icc.exact(families=40, members=8, icc=icc, dim=16, coverage=0.999)
-    assert known.estimate_interval[0] < d14.intraclass_correlation(points, labels) < known.estimate_interval[1]
-    found = d14.icc_over_families(points, labels)
+    assert known.estimate_interval[0] < fd.intraclass_correlation(points, labels) < known.estimate_interval[1]
+    found = fd.icc_over_families(points, labels)
     assert abs(found.full - icc) < 4 * found.standard_error
 
 
 def test_a_shift_of_all_prompts_and_tight_families_cost_no_digits():
     points, labels = planted(6, 4, 5)
     tight = labels[:, None] + 1e-6 * points
-    found = 1 - d14.intraclass_correlation(tight + 1e4, labels)
+    found = 1 - fd.intraclass_correlation(tight + 1e4, labels)
     assert found == pytest.approx(1 - icc_by_pairs(tight, labels), rel=1e-4)
+
+
+def matched_icc_by_loops(points, labels, kinds):
+    """D_b over the combinations of kinds that occur within groups, with the weights that they have there."""
+    groups = range(labels.max() + 1)
+    within, weights = [], {}
+    for g in groups:
+        mine = np.flatnonzero(labels == g)
+        pairs = [(i, j) for i in mine for j in mine if i < j]
+        within.append(np.mean([((points[i] - points[j]) ** 2).sum() for i, j in pairs]))
+        for i, j in pairs:
+            key = tuple(sorted((kinds[i], kinds[j])))
+            weights[key] = weights.get(key, 0) + 1 / len(pairs) / (labels.max() + 1)
+    between = {}
+    for key in weights:
+        means = []
+        for g in groups:
+            for h in range(g):
+                pairs = [(i, j) for i in np.flatnonzero(labels == g) for j in np.flatnonzero(labels == h)
+                         if tuple(sorted((kinds[i], kinds[j]))) == key]  # fmt: skip
+                means += [np.mean([((points[i] - points[j]) ** 2).sum() for i, j in pairs])] if pairs else []
+        between[key] = np.mean(means)
+    return 1 - np.mean(within) / sum(weights[key] * between[key] for key in weights)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_matched_icc_is_that_of_plain_loops(seed):
+    rng = np.random.default_rng(seed)
+    points, labels = planted(7, 5, 3, seed=seed)
+    kinds = rng.integers(0, 3, 35)
+    expected = matched_icc_by_loops(points, labels, kinds)
+    assert fd.intraclass_correlation(points, labels, kinds) == pytest.approx(expected, rel=1e-10)
+    found = fd.icc_over_families(points, labels, kinds)
+    for family in range(7):
+        rest = labels != family
+        relabelled = np.unique(labels[rest], return_inverse=True)[1]
+        assert found.deleted[family] == pytest.approx(
+            matched_icc_by_loops(points[rest], relabelled, kinds[rest]), rel=1e-8
+        )
+
+
+def test_kinds_that_move_points_far_do_not_hide_families_or_invent_them():
+    """24 families that hold each of 8 kinds once: unmatched, an icc of no family at all is -1 / 7."""
+    rng = np.random.default_rng(5)
+    kinds = np.tile(np.arange(8), 24)
+    noise, kind_effect = rng.standard_normal((192, 30)), 10 * rng.standard_normal((8, 30))[kinds]
+    labels = labels_of(24, 8)
+    assert fd.intraclass_correlation(noise + kind_effect, labels) == pytest.approx(-1 / 7, abs=0.01)
+    assert fd.intraclass_correlation(noise + kind_effect, labels, kinds) == pytest.approx(0, abs=0.01)
+    family = rng.standard_normal((24, 30))[labels]
+    left = d14.without_kinds(noise + kind_effect + family, kinds)
+    assert fd.intraclass_correlation(left, labels, kinds) == pytest.approx(0.5, abs=0.06)
+
+
+def test_what_has_no_counterpart_between_groups_is_left_out():
+    points, labels = planted(6, 4, 3)
+    kinds = np.tile([0, 0, 1, 1], 6)
+    kinds[:2] = 5  # no other family has two such prompts, so no pair (5, 5) exists between families
+    found = fd.group_distances(points, labels, kinds)
+    own = [(i, j) for i in range(4) for j in range(i) if (i, j) != (1, 0)]
+    assert found.within[0] == pytest.approx(np.mean([((points[i] - points[j]) ** 2).sum() for i, j in own]))
+    kinds[:4] = 5  # and now the whole family, which the others then are compared without
+    rest = labels > 0
+    lone = fd.icc_over_families(points, labels, kinds)
+    expected = matched_icc_by_loops(points[rest], labels[rest] - 1, kinds[rest])
+    assert np.isnan(fd.group_distances(points, labels, kinds).within[0])
+    assert lone.full == pytest.approx(expected, rel=1e-10)
+    assert lone.deleted[0] == pytest.approx(expected, rel=1e-10)
+
+
+def test_equal_last_tokens_at_the_input_end_leave_nothing_to_explain():
+    points = np.repeat(np.random.default_rng(0).standard_normal((3, 4)), 6, 0)
+    assert (d14.without_kinds(points, np.repeat(np.arange(3), 6)) == 0).all()
 
 
 def grouped_trace(icc_by_state, *, families=7, members=4, width=33, seed=0):
@@ -113,6 +187,8 @@ def test_trace_reports_at_the_first_prompt_of_each_family():
         assert np.nanmean(icc[:, state]) == pytest.approx(expected, rel=1e-10)
     assert np.flatnonzero(np.isfinite(found["icc_shared_words"].values[:, 0])).tolist() == list(range(28, 56, 4))
     assert np.abs(np.nanmean(found["icc_shared_words"].values, 0)).max() < 0.1
+    # all prompts end alike here, so that taking out the mean of the last token changes nothing
+    np.testing.assert_allclose(found["icc_given_last_word"], icc, rtol=1e-10)
     gap = np.nanmean(icc, 0) - np.nanmean(found["icc_shared_words"].values, 0)
     np.testing.assert_allclose(np.nanmean(found["beyond_words"].values, 0), gap, rtol=1e-10)
     assert found["icc_last_word"].isnull().all()  # two groups are no sample
@@ -166,6 +242,8 @@ def test_the_networks_norm_is_found_by_trying(family, kind):
 def test_run_keeps_the_groups_in_every_null_model():
     generator = torch.Generator().manual_seed(0)
     prompts = [torch.randint(4, 61, (9,), generator=generator) for _ in range(12)]
+    for index, prompt in enumerate(prompts):
+        prompt[5:] = 7 + index % 2  # so that last tokens combine alike in every family, shuffled ones as well
     groups = [str(i // 2) for i in range(12)]
     flow = rg.run(tiny_models.llama(), prompts, nulls=1, shuffles=1, diagnostics="universality", groups=groups)
     node = flow.to_xarray()["universality"].to_dataset()
