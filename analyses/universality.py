@@ -6,8 +6,9 @@ Each source is a checkpoint that `rgprobe.load` takes: training seeds of one arc
 mean state of each of the 24 shipped families (last token, normalised as the network's own norm does it) is a point; how alike
 two models place the points is the debiased linear CKA of the family means, and the rank correlation of the distances between
 them, at equal relative depth. The null permutes the families of one model: a p-value is the share of permutations that agree
-at least as well. At the input end the families' last tokens are the same 8, so depth starts above 0. Models that were never trained agree as well, because both see the same words: `--random-inits` adds some of
-every source, and only agreement beyond theirs was learnt.
+at least as well. Depth starts above 0, the input end, where all families end in the same 8 tokens. Models that were never
+trained may agree as well, because both see the same words: `--random-inits` adds some of every source, and only agreement
+beyond theirs was learnt.
 """
 
 from __future__ import annotations
