@@ -54,6 +54,10 @@ def energy_landscape(flow: RGFlow, prompt: int = 0, blocks: Sequence[int] | None
         row, column = divmod(index, COLUMNS)
         for drawn in _panel(here.isel(block=block), tokens):
             figure.add_trace(drawn, row=row + 1, col=column + 1)
+        # a length is as long upwards as it is sideways
+        figure.update_yaxes(
+            scaleanchor=f"x{index + 1 if index else ''}", constrain="domain", row=row + 1, col=column + 1
+        )
     _frame(figure, heights)
     return figure
 
@@ -83,7 +87,7 @@ def _panel(here: xr.Dataset, tokens: list[str]) -> list[go.Contour | go.Scatter]
 
 
 def _frame(figure: go.Figure, heights: np.ndarray) -> None:
-    figure.update_xaxes(showticklabels=False, showgrid=False, ticks="")
+    figure.update_xaxes(showticklabels=False, showgrid=False, ticks="", constrain="domain")
     figure.update_yaxes(showticklabels=False, showgrid=False, ticks="")
     finite = heights[np.isfinite(heights)]
     # the rims rise without bound: what is beyond most of the area is drawn alike
