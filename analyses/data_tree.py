@@ -219,7 +219,8 @@ def table(result: dict[str, Any]) -> str:
         if name in result.get("half_interval", {}):
             rows.append(["95% interval over plays", *(f"± {half:.3f}" for half in result["half_interval"][name])])
     head = [f"{result['source']}: value [untrained band]", *(f"state {k}" for k in range(len(rows[0]) - 1))]
-    return markdown(head, rows) + f"\n\ndata: {json.dumps(result['data'])}"
+    facts = "; ".join(f"{name}: {value}" for name, value in result["data"].items() if name != "first types")
+    return markdown(head, rows) + f"\n\nData: {facts}."
 
 
 def context_counts(types: np.ndarray, count: int) -> np.ndarray:

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -120,6 +120,32 @@ def finished(runs: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
         yield path.parent, json.loads(path.read_text("utf-8"))
 
 
+def measured(
+    runs: Path, *, depth: int, nulls: int, name: str, measure: Callable[[Any], np.ndarray]
+) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
+    """Family, arrays of its trained runs and arrays of untrained models; what was measured before is read back by `name`."""
+    found: dict[str, tuple[list[np.ndarray], list[np.ndarray]]] = {}
+    for directory, record in finished(runs):
+        if record["grammar"]["depth"] != depth:
+            continue
+        trained, untrained = found.setdefault(record["family"], ([], []))
+        probe = rg.load(directory, device="cpu")
+        trained.append(remembered(directory / f"{name}.npy", lambda probe=probe: measure(probe)))
+        for seed in range(len(untrained), nulls):  # all runs of a family have one architecture, hence one null
+            with probe.randomised(seed=seed) as null:
+                path = directory.parent / f"untrained-{seed}-{name}.npy"
+                untrained.append(remembered(path, lambda null=null: measure(null)))
+    for family, (trained, untrained) in found.items():
+        yield family, np.array(trained), np.array(untrained)
+
+
+def remembered(path: Path, compute: Callable[[], np.ndarray]) -> np.ndarray:
+    """The array in a file, computed first where there is none."""
+    if not path.exists():
+        np.save(path, compute())
+    return np.load(path)
+
+
 @torch.no_grad()
 def states_of(probe: Any, ids: np.ndarray) -> np.ndarray:
     """States as the next block's norm sees them, each of root mean square 1: (sentences, states, tokens, width)."""
@@ -176,19 +202,16 @@ def tree_scores(options: argparse.Namespace) -> dict[str, Any]:
     rules = random_hierarchy.grammar(depth=options.depth, **GRAMMAR)
     drawn = random_hierarchy.sample(rules, samples=options.sentences, seed=TEST_SEED + 3)
     ids, clades = hierarchy_language.token_ids(rules, drawn)[:, :-1], random_hierarchy.clades(rules)
-    trained: dict[str, list[np.ndarray]] = {}
-    untrained: dict[str, list[np.ndarray]] = {}
-    for directory, record in finished(options.runs):
-        if record["grammar"]["depth"] != options.depth:
-            continue
-        probe, family = rg.load(directory, device="cpu"), record["family"]
-        trained.setdefault(family, []).append(recalls(probe, ids, clades))
-        if family not in untrained:
-            untrained[family] = []
-            for seed in range(options.nulls):
-                with probe.randomised(seed=seed) as null:
-                    untrained[family].append(recalls(null, ids, clades))
-    families = {name: {"trained": scored(runs), "untrained": scored(untrained[name])} for name, runs in trained.items()}
+    families = {
+        family: {"seeds": len(trained), "trained": scored(trained), "untrained": scored(untrained)}
+        for family, trained, untrained in measured(
+            options.runs,
+            depth=options.depth,
+            nulls=options.nulls,
+            name=f"trees-{options.sentences}",
+            measure=lambda probe: recalls(probe, ids, clades),
+        )
+    }
     leaves = rules.branching**rules.depth
     return {"sentences": options.sentences, "baselines": baselines(leaves, clades), "families": families}
 
@@ -220,14 +243,15 @@ def baselines(leaves: int, clades: set[frozenset[int]], draws: int = 400) -> dic
     return scores
 
 
-def scored(runs: list[np.ndarray]) -> dict[str, Any]:
-    """Mean over seeds and the half width of its 95% interval, by belief and adjacency."""
-    values = np.array(runs)
-    half = (
-        stats.t.ppf(0.975, max(len(values) - 1, 1)) * values.std(0, ddof=min(1, len(values) - 1)) / len(values) ** 0.5
-    )
+def scored(values: np.ndarray) -> dict[str, Any]:
+    """Mean over seeds and the half width of its 95% interval (none for a single seed), by belief and adjacency."""
+    seeds = len(values)
+    half = stats.t.ppf(0.975, seeds - 1) * values.std(0, ddof=1) / np.sqrt(seeds) if seeds > 1 else None
     return {
-        f"{belief}, {adjacency}": {"mean": values.mean(0)[b, a].round(3).tolist(), "half": half[b, a].round(3).tolist()}
+        f"{belief}, {adjacency}": {
+            "mean": values.mean(0)[b, a].round(3).tolist(),
+            "half": None if half is None else half[b, a].round(3).tolist(),
+        }
         for b, belief in enumerate(BELIEFS)
         for a, adjacency in enumerate(ADJACENCIES)
     }
@@ -238,8 +262,10 @@ def tree_tables(result: dict[str, Any]) -> Iterator[str]:
     rows = []
     for family, entry in result["families"].items():
         for name, found in entry["trained"].items():
-            cells = zip(found["mean"], found["half"], entry["untrained"][name]["mean"], strict=True)
-            rows.append([f"{family}, {name}", *(f"{mean:.2f} ± {half:.2f} ({null:.2f})" for mean, half, null in cells)])
+            null = entry["untrained"][name]["mean"]
+            errors = [""] * len(null) if found["half"] is None else [f" ± {half:.2f}" for half in found["half"]]
+            cells = (f"{f1:.2f}{error} ({n:.2f})" for f1, error, n in zip(found["mean"], errors, null, strict=True))
+            rows.append([f"{family} (seeds: {entry['seeds']}), {name}", *cells])
     yield markdown(["bracket F1", *(f"state {k}" for k in range(len(rows[0]) - 1))], rows)
     yield markdown(["baseline", "bracket F1"], [[name, f"{score:.2f}"] for name, score in result["baselines"].items()])
 

@@ -1,6 +1,6 @@
 """Are exchanges of synonyms at lower levels of a grammar suppressed more than those at upper ones, towards the output end?
 
-    python analyses/synonym_swaps.py RUNS [--depth 3] [--sentences 400] [--nulls 5]
+    python analyses/synonym_swaps.py RUNS [--depth 3] [--sentences 200] [--nulls 5]
     python analyses/synonym_swaps.py RUNS --tables [--figure FILE.png]
 
 On the runs of `random_hierarchy.py train`. One expansion per sentence, at a random place of a given height, is exchanged for a
@@ -9,7 +9,7 @@ the trained model and in untrained ones of the same architecture. Two readings: 
 and those of all leaves side by side ("all leaves"). RUNS/depth-3/swaps.json holds, by family,
 
 - distance: means over sentences and training seeds, and the same of the untrained models;
-- difference: trained - untrained, with Welch's t interval over training seeds and null seeds;
+- difference: trained - untrained, with an interval over training seeds and null seeds (Welch's t);
 - contrast: ln (d_top / d_leaf), trained - untrained, with such an interval: above 0, training suppressed lower levels more.
 """
 
@@ -23,10 +23,9 @@ from typing import Any
 import matplotlib.pyplot as plt
 import numpy as np
 import torch
-from random_hierarchy import GRAMMAR, TEST_SEED, finished, markdown, states_of
+from random_hierarchy import GRAMMAR, TEST_SEED, markdown, measured, states_of
 from scipy import stats
 
-import rgprobe as rg
 from rgprobe.diagnostics import synonym_suppression
 from rgprobe.testbeds import hierarchy_language, random_hierarchy
 
@@ -37,7 +36,7 @@ def main() -> None:
     """Measure, or print tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("runs", type=Path, metavar="RUNS")
-    for name, default in (("depth", 3), ("sentences", 400), ("nulls", 5)):
+    for name, default in (("depth", 3), ("sentences", 200), ("nulls", 5)):
         parser.add_argument(f"--{name}", type=int, default=default)
     parser.add_argument("--tables", action="store_true", help="print what was measured before")
     parser.add_argument("--figure", type=Path, help="draw it, too")
@@ -45,30 +44,21 @@ def main() -> None:
     torch.set_num_threads(1)
     path = options.runs / f"depth-{options.depth}" / "swaps.json"
     if not options.tables:
-        measurement = {"sentences": options.sentences, "nulls": options.nulls, "families": measured(options)}
+        swaps = exchanges(options.depth, options.sentences)
+        found = measured(
+            options.runs,
+            depth=options.depth,
+            nulls=options.nulls,
+            name=f"swaps-{options.sentences}",
+            measure=lambda probe: distances(probe, swaps),
+        )
+        families = {family: summary(trained, untrained) for family, trained, untrained in found}
+        measurement = {"sentences": options.sentences, "nulls": options.nulls, "families": families}
         path.write_text(json.dumps(measurement, indent=1) + "\n", encoding="utf-8")
     result = json.loads(path.read_text("utf-8"))
     print("\n\n".join(tables(result)))
     if options.figure is not None:
         draw(result, options.figure)
-
-
-def measured(options: argparse.Namespace) -> dict[str, Any]:
-    """Every family's distances, trained and untrained, summarised."""
-    swaps = exchanges(options.depth, options.sentences)
-    trained: dict[str, list[np.ndarray]] = {}
-    untrained: dict[str, list[np.ndarray]] = {}
-    for directory, record in finished(options.runs):
-        if record["grammar"]["depth"] != options.depth:
-            continue
-        probe, family = rg.load(directory, device="cpu"), record["family"]
-        trained.setdefault(family, []).append(distances(probe, swaps))
-        if family not in untrained:  # all runs of a family have one architecture, hence one null
-            untrained[family] = []
-            for seed in range(options.nulls):
-                with probe.randomised(seed=seed) as null:
-                    untrained[family].append(distances(null, swaps))
-    return {family: summary(np.array(runs), np.array(untrained[family])) for family, runs in trained.items()}
 
 
 def exchanges(depth: int, sentences: int) -> list[np.ndarray]:
@@ -96,8 +86,8 @@ def readings(states: np.ndarray) -> dict[str, np.ndarray]:
 
 def summary(trained: np.ndarray, untrained: np.ndarray) -> dict[str, Any]:
     """Means, differences and contrasts from arrays (seed, reading, height, state)."""
-    difference, low, high = welch(trained, untrained)
-    contrasts = welch(*(np.log(runs[:, :, -1] / runs[:, :, 0]) for runs in (trained, untrained)))
+    difference, low, high = against(trained, untrained)
+    contrasts = against(*(np.log(runs[:, :, -1] / runs[:, :, 0]) for runs in (trained, untrained)))
     named = zip(READINGS, range(len(READINGS)), strict=True)
     return {
         "training_seeds": len(trained),
@@ -115,13 +105,17 @@ def summary(trained: np.ndarray, untrained: np.ndarray) -> dict[str, Any]:
     }
 
 
-def welch(one: np.ndarray, other: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Difference of means over the first axis, with its 95% interval (NaN from a single seed)."""
-    gap = one.mean(0) - other.mean(0)
-    if min(len(one), len(other)) < 2:
-        return gap, np.full(gap.shape, np.nan), np.full(gap.shape, np.nan)
-    interval = stats.ttest_ind(one, other, equal_var=False).confidence_interval(0.95)
-    return gap, np.asarray(interval.low), np.asarray(interval.high)
+def against(one: np.ndarray, other: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Difference of means over the first axis with its 95% interval: Welch's, or for a single run a prediction interval.
+
+    A single run is compared with one more draw of the initialiser, t of S - 1 degrees of freedom over S of them.
+    """
+    gap, count = one.mean(0) - other.mean(0), len(other)
+    if len(one) > 1:
+        interval = stats.ttest_ind(one, other, equal_var=False).confidence_interval(0.95)
+        return gap, np.asarray(interval.low), np.asarray(interval.high)
+    half = stats.t.ppf(0.975, count - 1) * other.std(0, ddof=1) * np.sqrt(1 + 1 / count)
+    return gap, gap - half, gap + half
 
 
 def tables(result: dict[str, Any]) -> list[str]:
@@ -139,7 +133,7 @@ def tables(result: dict[str, Any]) -> list[str]:
                     *(f"{value:+.2f} [{low:+.2f}, {high:+.2f}]" for value, (low, high) in contrast),
                 ]
             )
-            head = [f"{family}, {name} ({entry['training_seeds']} seeds)", *map(_state, range(len(rows[0]) - 1))]
+            head = [f"{family}, {name} (seeds: {entry['training_seeds']})", *map(_state, range(len(rows[0]) - 1))]
             found.append(markdown(head, rows))
     return found
 
@@ -157,9 +151,12 @@ def draw(result: dict[str, Any], path: Path) -> None:
             axis.plot(states, reading["untrained"][height], "--", color=f"C{height}")
         axis.set(title=family, xlabel="state (0: input end)", ylim=(0, 1.05), xticks=list(states))
     axes[0, 0].set_ylabel("distance / random-pair spread")
-    axes[0, 0].legend(title="exchanged at", frameon=False, fontsize="small", title_fontsize="small")
+    axes[0, 0].plot([], [], "--", color="gray", label="untrained")
     figure.tight_layout()
-    figure.savefig(path, dpi=130)
+    figure.legend(
+        *axes[0, 0].get_legend_handles_labels(), title="exchanged at", loc="center left", bbox_to_anchor=(1, 0.55)
+    )
+    figure.savefig(path, dpi=110, bbox_inches="tight")
 
 
 def _level(height: int, depth: int) -> str:
