@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -42,7 +44,7 @@ def validate_command(
         outcomes = validate(rows, on_progress=report)
     if csv is not None:
         write_text(csv, as_csv(outcomes))
-    typer.echo(as_text(outcomes))
+    typer.echo(as_text(outcomes, width=shutil.get_terminal_size().columns if sys.stdout.isatty() else None))
     if csv is not None:
         typer.echo(f"Wrote {printable(str(csv))}")
     _refuse_failures([outcome.check.diagnostic for outcome in outcomes if not outcome.passed])

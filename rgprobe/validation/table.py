@@ -12,6 +12,7 @@ __all__ = ["COLUMNS", "as_csv", "as_markdown", "as_text"]
 
 COLUMNS = ("id", "diagnostic", "system", "quantity", "units", "expected", "measured", "tolerance", "verdict")
 _NUMBERS = ("expected", "measured", "tolerance")
+_WORDY = (COLUMNS.index("system"), COLUMNS.index("quantity"))
 
 
 def as_csv(outcomes: Sequence[Outcome]) -> str:
@@ -31,14 +32,36 @@ def as_markdown(rows: Sequence[dict[str, str]]) -> str:
     return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
 
 
-def as_text(outcomes: Sequence[Outcome]) -> str:
-    """Aligned columns for a terminal, and how many rows passed."""
+def as_text(outcomes: Sequence[Outcome], *, width: int | None = None) -> str:
+    """Aligned columns for a terminal, and how many rows passed.
+
+    Args:
+        outcomes: the rows.
+        width: of the terminal; system and quantity are shortened to fit. None shortens nothing.
+    """
     rows = [_shortened(row) for row in csv.DictReader(io.StringIO(as_csv(outcomes)))]
     table = [list(COLUMNS), *rows]
-    widths = [max(len(row[column]) for row in table) for column in range(len(COLUMNS))]
-    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in table]
+    widths = _fitting([max(len(row[column]) for row in table) for column in range(len(COLUMNS))], width)
+    lines = ["  ".join(_cut(cell, size) for cell, size in zip(row, widths, strict=True)).rstrip() for row in table]
     passed = sum(outcome.passed for outcome in outcomes)
     return "\n".join([*lines, "", f"{passed} of {len(outcomes)} rows pass."])
+
+
+def _fitting(widths: list[int], total: int | None) -> list[int]:
+    """The two columns of words give way until the line fits, down to 16 characters each."""
+    if total is None:
+        return widths
+    fitting = list(widths)
+    while sum(fitting) + 2 * (len(fitting) - 1) > total:
+        longest = max(_WORDY, key=lambda column: fitting[column])
+        if fitting[longest] <= 16:
+            break
+        fitting[longest] -= 1
+    return fitting
+
+
+def _cut(cell: str, size: int) -> str:
+    return cell.ljust(size) if len(cell) <= size else cell[: size - 1] + "…"
 
 
 def _words(outcome: Outcome) -> tuple[str, ...]:

@@ -1,0 +1,60 @@
+"""`docs/validation.md` shows the table of docs/validation.csv, whose rows are those of the registry.
+
+To write both again: `rgprobe validate --csv docs/validation.csv; python tests/test_validation_page.py`.
+"""
+
+import csv
+from pathlib import Path
+
+import pytest
+
+from rgprobe.validation import checks
+from rgprobe.validation.table import as_markdown
+
+DOCS = Path(__file__).parents[1] / "docs"
+TABLE, PAGE = DOCS / "validation.csv", DOCS / "validation.md"
+
+HEADER = """# Validation
+
+    rgprobe validate --csv docs/validation.csv
+    python tests/test_validation_page.py
+
+The first command runs every diagnostic on systems whose answer is known, on one thread and from fixed seeds, in under two
+minutes; the second writes this page from its table. Exit status 4 says that a row failed. Expected values come from closed
+forms or from the `exact` of a system in `rgprobe.testbeds`; tolerances are absolute, in the units of the quantity.
+`tests/validation/` spoils each diagnostic by five tolerances, row by row, and demands that the row then fails.
+
+What a row does not say: that the assumption of its diagnostic holds in a transformer. The page of each diagnostic in
+[diagnostics/](diagnostics/) says what it assumes and how it can mislead.
+
+"""
+
+
+def rows() -> list[dict[str, str]]:
+    with TABLE.open(encoding="utf-8", newline="") as stream:
+        return list(csv.DictReader(stream))
+
+
+def page() -> str:
+    return HEADER + as_markdown(rows()) + "\n"
+
+
+def test_the_page_shows_the_table():
+    assert PAGE.read_text("utf-8") == page(), "run python tests/test_validation_page.py"
+
+
+def test_the_table_has_the_rows_of_the_registry_and_all_of_them_pass():
+    stated = [(row["id"], row["system"], row["quantity"], float(row["tolerance"])) for row in rows()]
+    assert stated == [(c.catalogue, c.system, c.quantity, c.tolerance) for c in checks()]
+    assert {row["verdict"] for row in rows()} == {"pass"}
+
+
+def test_stated_answers_are_those_of_the_registry():
+    cheap = [(check, row) for check, row in zip(checks(), rows(), strict=True) if not callable(check.expected)]
+    assert cheap
+    for check, row in cheap:
+        assert float(row["expected"]) == pytest.approx(check.answer, abs=1e-12), check.system
+
+
+if __name__ == "__main__":
+    PAGE.write_text(page(), "utf-8")
