@@ -123,7 +123,7 @@ def _answer_ids(probe: Probe, answers: Sequence[str | Sequence[str]] | None, cou
     return [tuple(int(prompt.ids[0]) for prompt in probe.encode(row, bos="never")) for row in texts]
 
 
-def _check_groups(groups: Sequence[str] | None, count: int) -> None:
+def _check_groups(groups: Any, count: int) -> None:
     if groups is None:
         return
     if isinstance(groups, str) or len(groups) != count or not all(isinstance(label, str) for label in groups):
