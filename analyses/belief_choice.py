@@ -1,6 +1,7 @@
 """How far do conclusions depend on what a token's belief is taken to be?
 
     python analyses/belief_choice.py SOURCE [--prompts 6] [--positions 24] [--nulls 2] [--tokens 96] [--save FILE.json]
+    python analyses/belief_choice.py SOURCE --costs
 
 Measures consensus and condensation trees of the same tokens under every kind of belief that the model has, each against random
 initialisations, and compares the trees of one kind with those of another. Prints two tables in markdown.
@@ -11,6 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+import time
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -36,30 +38,31 @@ def main() -> None:
     parser.add_argument("source")
     for name, default in (("prompts", 6), ("positions", 24), ("nulls", 2), ("tokens", 96)):
         parser.add_argument(f"--{name}", type=int, default=default)
+    parser.add_argument("--costs", action="store_true", help="only measure what each belief costs")
     parser.add_argument("--beliefs", default=",".join(ESTIMATORS))
-    parser.add_argument("--save", type=Path, help="write the numbers as JSON, too")
+    parser.add_argument(
+        "--save", type=Path, metavar="FILE.json", help="keep the numbers there, beside those of other sources"
+    )
     options = parser.parse_args()
     torch.set_num_threads(1)
+    if options.costs:
+        print_costs(options)
+        return
     rows, trees = measured(options)
+    settings = {name: getattr(options, name) for name in ("prompts", "positions", "nulls", "tokens")}
     pairs = [agreement(a, b, trees) for a, b in combinations(trees, 2)]
+    found = {Path(options.source).name: {"settings": settings, "beliefs": rows, "agreement": pairs}}
     if options.save:
-        options.save.write_text(json.dumps({"source": options.source, "beliefs": rows, "agreement": pairs}, indent=1))
-    print_table(rows)
-    print()
-    print_table(pairs)
+        kept = json.loads(options.save.read_text("utf-8")) if options.save.exists() else {}
+        options.save.write_text(json.dumps({**kept, **found}, indent=1) + "\n", encoding="utf-8")
+    print(tables(found))
 
 
 def measured(options: argparse.Namespace) -> tuple[list[dict[str, Any]], dict[str, Trees]]:
     """A row and the trees of each kind of belief that the model has."""
-    probe = rg.load(options.source)
-    texts = load_prompts("held_out" if options.source in shipped_names() else "passages")
-    ids = [prompt.ids[: options.tokens] for prompt in probe.encode(list(texts[: options.prompts]))]
+    probe, ids, beliefs = prepared(options)
     rows, trees = [], {}
-    for belief in options.beliefs.split(","):
-        try:
-            ESTIMATORS[belief].check(probe)
-        except OptionError:
-            continue
+    for belief in beliefs:
         print(f"{belief} ...", file=sys.stderr, flush=True)
         flow = rg.run(
             probe, ids, belief=belief, nulls=options.nulls, shuffles=0, positions=options.positions,
@@ -69,6 +72,36 @@ def measured(options: argparse.Namespace) -> tuple[list[dict[str, Any]], dict[st
         # beliefs of block b are those of what enters it, state b
         trees[belief] = [[flow.tree(prompt, block) for block in range(probe.n_blocks)] for prompt in range(len(ids))]
     return rows, trees
+
+
+def prepared(options: argparse.Namespace) -> tuple[Any, list[torch.Tensor], list[str]]:
+    """The model, its prompts, and the kinds of belief that it has."""
+    probe = rg.load(options.source)
+    texts = load_prompts("held_out" if options.source in shipped_names() else "passages")
+    ids = [prompt.ids[: options.tokens] for prompt in probe.encode(list(texts[: options.prompts]))]
+    beliefs = []
+    for belief in options.beliefs.split(","):
+        try:
+            ESTIMATORS[belief].check(probe)
+        except OptionError:
+            continue
+        beliefs.append(belief)
+    return probe, ids, beliefs
+
+
+def print_costs(options: argparse.Namespace) -> None:
+    """Processor time of a trace of the first two prompts, in traces that keep states only."""
+    probe, ids, beliefs = prepared(options)
+
+    def seconds(**collected: Any) -> float:
+        start = time.process_time()
+        rg.trace(probe, ids[:2], positions=options.positions, **collected)
+        return time.process_time() - start
+
+    seconds()  # what is done once
+    alone = seconds(collect=["states"])
+    for belief in beliefs:
+        print(f"{belief:12} {seconds(belief=belief, collect=['beliefs']) / alone:.2g}", flush=True)
 
 
 def consensus_of(flow: rg.RGFlow) -> dict[str, Any]:
@@ -138,15 +171,45 @@ def _slowing(divergences: np.ndarray) -> float:
     return float(steps[-half:].mean() / steps[:half].mean()) if half else float("nan")
 
 
-def print_table(rows: list[dict[str, Any]]) -> None:
-    """Markdown."""
+def tables(summary: dict[str, Any]) -> str:
+    """Markdown: per source, what each kind of belief says and how far the trees agree."""
+    return "\n\n".join(part for source, run in summary.items() for part in _tables_of(source, run))
 
-    def cell(value: Any) -> str:
-        return value if isinstance(value, str) else "" if value is None else f"{value:.3g}"
 
-    print("| " + " | ".join(rows[0]) + " |\n|" + " --- |" * len(rows[0]))
-    for row in rows:
-        print("| " + " | ".join(map(cell, row.values())) + " |")
+def _tables_of(source: str, run: dict[str, Any]) -> list[str]:
+    settings = run["settings"]
+    head = (
+        f"**{source}**, {settings['prompts']} prompts of up to {settings['tokens']} tokens, {settings['positions']} recorded, "
+        f"{settings['nulls']} random initialisations (r.i.):"
+    )
+    columns = {
+        "belief": ["belief"], "J in": ["J_in"], "J out": ["J_out"], "out / in (r.i.)": ["ratio", "ratio_null"],
+        "slowing (r.i.)": ["slowing", "slowing_null"], "below 3 floors": ["below_3_floors"],
+        "information (r.i.)": ["information", "information_null"], "N_eff (r.i.)": ["N_eff", "N_eff_null"],
+        "quarter loss (random partition)": ["quarter_loss", "random_partition"],
+    }  # fmt: skip
+    agreed = {
+        "trees of": ["beliefs"], "adjusted Rand index (other prompt)": ["ARI", "ARI_other_prompt"],
+        "cophenetic correlation (other prompt)": ["cophenetic", "cophenetic_other_prompt"],
+    }  # fmt: skip
+    return [head, _table(columns, run["beliefs"]), _table(agreed, run["agreement"])]
+
+
+def _table(columns: dict[str, list[str]], rows: list[dict[str, Any]]) -> str:
+    """A column shows a number, and in brackets what it is compared with."""
+
+    def cell(row: dict[str, Any], keys: list[str]) -> str:
+        first, *rest = (_shown(row[key]) for key in keys)
+        return f"{first} ({rest[0]})" if rest else first
+
+    lines = [list(columns), ["---"] * len(columns), *([cell(row, keys) for keys in columns.values()] for row in rows)]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def _shown(value: Any) -> str:
+    if not isinstance(value, float):
+        return "" if value is None else str(value)
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.2g}" if abs(value) < 0.1 else f"{value:.3g}"
 
 
 if __name__ == "__main__":
