@@ -149,6 +149,8 @@ def linearized(function: Map, point: Float[Tensor, "*shape"]) -> Linearization:
     with _differentiating():
         x = point.detach().clone().requires_grad_()
         y = function(x)
+        if not y.requires_grad:  # it does not depend on x at all, and its products are zero
+            y = y + 0.0 * x.sum()
         w = torch.zeros_like(y).requires_grad_()
         (pulled,) = torch.autograd.grad(y, x, w, create_graph=True, materialize_grads=True)
 

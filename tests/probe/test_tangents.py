@@ -141,8 +141,11 @@ def test_linear_and_constant_maps_have_products_too():
     doubling = linearized(lambda x: 2 * x, eye[0])
     torch.testing.assert_close(doubling.jvp(eye), 2 * eye)
     torch.testing.assert_close(doubling.vjp(eye), 2 * eye)
-    constant = linearized(lambda x: x.detach() * 0 + (0 * x), eye[0])
-    torch.testing.assert_close(constant.jvp(eye), 0 * eye)
+    for constant in (lambda x: 0 * x, lambda x: x.detach() + 1):
+        found = linearized(constant, eye[0])
+        torch.testing.assert_close(found.value, constant(eye[0]))
+        torch.testing.assert_close(found.jvp(eye), 0 * eye)
+        torch.testing.assert_close(found.vjp(eye), 0 * eye)
 
 
 def test_what_is_not_defined_is_refused():
