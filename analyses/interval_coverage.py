@@ -1,6 +1,6 @@
 """Do 95% intervals hold the truth 95% of the time? Simulated truths, and the intervals that rgprobe would print.
 
-    python analyses/interval_coverage.py [--quantity icc] [--truths 400] [--out FILE.json]
+    python analyses/interval_coverage.py [--quantity icc|xi|temperature] [--truths 400] [--out FILE.json]
 
 Each quantity is measured on systems whose answer is known, as a run measures it, and its interval is the one that a result
 holds: BCa over the independent samples (families, prompts). Printed: the share of intervals that hold the planted value, with
@@ -16,11 +16,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from scipy.stats import binom
 
+from rgprobe.diagnostics.correlation_length import correlation_length
 from rgprobe.diagnostics.family_distances import icc_over_families
+from rgprobe.diagnostics.temperature import temperature as effective_temperature
 from rgprobe.nulls import bootstrap_interval
-from rgprobe.testbeds import planted_icc
+from rgprobe.planted_trace import planted_trace
+from rgprobe.testbeds import ising_chain, planted_icc
 
 Trial = tuple[str, float, float, float]  # case, truth, low, high
 
@@ -36,7 +40,31 @@ def icc(truths: int) -> Iterator[Trial]:
                 yield f"icc {value}, {dim} dimensions", value, float(low[0]), float(high[0])
 
 
-QUANTITIES: dict[str, Callable[[int], Iterator[Trial]]] = {"icc": icc}
+def xi(truths: int) -> Iterator[Trial]:
+    """Correlation length of Ising chains, one per prompt, through the diagnostic of a trace."""
+    for prompts, length, tokens in ((24, 5.0, 256), (48, 5.0, 256), (24, 10.0, 512)):
+        coupling = ising_chain.coupling_for(length)
+        for seed in range(truths):
+            spins = ising_chain.sample(length=tokens, chains=prompts, coupling=coupling, seed=seed).astype(float)
+            values = correlation_length(planted_trace(sketches=spins[:, None, :, None])).values["xi"].values
+            low, high = bootstrap_interval(values, seed=seed)
+            yield f"xi {length:g}, {prompts} prompts", length, float(low[0]), float(high[0])
+
+
+def temperature(truths: int) -> Iterator[Trial]:
+    """Inverse temperature of the random energy model, from the spread of scores (T1) and from the entropy (T2)."""
+    for beta in (0.5, 1.0, 2.0):
+        for seed in range(truths):
+            generator = torch.Generator().manual_seed(seed)
+            scores = beta * torch.randn(24, 1, 1, 64, 64, generator=generator, dtype=torch.float64)
+            scores = scores.masked_fill(torch.ones(64, 64, dtype=torch.bool).triu(1), -torch.inf)
+            values = effective_temperature(planted_trace(scores=list(scores))).values.sel(sink="included")
+            for name in ("beta_sigma", "beta_entropy"):
+                low, high = bootstrap_interval(values[name].values[:, 0], seed=seed)
+                yield f"{name} {beta:g}, 24 prompts", beta, float(low[0]), float(high[0])
+
+
+QUANTITIES: dict[str, Callable[[int], Iterator[Trial]]] = {"icc": icc, "xi": xi, "temperature": temperature}
 
 
 def main() -> None:

@@ -4,6 +4,7 @@ To write both again: `rgprobe validate --csv docs/validation.csv; python tests/t
 """
 
 import csv
+import json
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from rgprobe.validation import checks
 from rgprobe.validation.table import as_markdown
 
 DOCS = Path(__file__).parents[1] / "docs"
-TABLE, PAGE = DOCS / "validation.csv", DOCS / "validation.md"
+TABLE, COVERAGE, PAGE = DOCS / "validation.csv", DOCS / "interval-coverage.json", DOCS / "validation.md"
 
 HEADER = """# Validation
 
@@ -30,13 +31,30 @@ What a row does not say: that the assumption of its diagnostic holds in a transf
 """
 
 
+INTERVALS = """
+## Intervals
+
+    python analyses/interval_coverage.py --out docs/interval-coverage.json
+
+How often a 95% interval holds the truth, in simulated systems whose answer is known, measured and bootstrapped as a run does. In
+400 trials a nominal interval would show 92.8% to 97.0%. The entropy-matched temperature at beta = 0.5 falls short: matching a
+curved function prompt by prompt leaves a bias of a third of a standard error there. The default, from the spread of scores, has
+none.
+
+| quantity | trials | covers | mean width |
+|---|---|---|---|
+"""
+
+
 def rows() -> list[dict[str, str]]:
     with TABLE.open(encoding="utf-8", newline="") as stream:
         return list(csv.DictReader(stream))
 
 
 def page() -> str:
-    return HEADER + as_markdown(rows()) + "\n"
+    measured = json.loads(COVERAGE.read_text("utf-8"))
+    lines = [f"| {row['case']} | {row['trials']} | {row['coverage']:.1%} | {row['width']:.3g} |" for row in measured]
+    return HEADER + as_markdown(rows()) + "\n" + INTERVALS + "\n".join(lines) + "\n"
 
 
 def test_the_page_shows_the_table():
