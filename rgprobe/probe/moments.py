@@ -119,7 +119,10 @@ def merge_moments(a: RowMoments, b: RowMoments) -> RowMoments:
     Source: Chan, Golub and LeVeque (1979) for variances; Milakov and Gimelshein (2018) for the partition function.
     """
     log_partition = torch.logaddexp(a.log_partition, b.log_partition)
-    gibbs_a, gibbs_b = (a.log_partition - log_partition).exp(), (b.log_partition - log_partition).exp()
+    # from their difference: exp(ln Z_a - ln Z) would make the weights sum to 1 up to the rounding of ln Z only, which the
+    # common level of the scores then multiplies
+    ahead = a.log_partition - b.log_partition
+    gibbs_a, gibbs_b = ahead.sigmoid(), (-ahead).sigmoid()
     keys = a.keys + b.keys
     uniform_a, uniform_b = a.keys / keys.clamp_min(1), b.keys / keys.clamp_min(1)
 

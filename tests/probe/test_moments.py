@@ -158,3 +158,21 @@ def test_merging_is_commutative_and_the_empty_set_is_its_identity():
     assert nothing.keys.item() == 0
     assert nothing.log_partition.item() == -math.inf
     assert all(v.isnan().all() for name, v in nothing.as_dict().items() if name not in ("keys", "log_partition"))
+
+
+def test_a_common_level_of_the_scores_costs_merged_moments_no_more_than_its_own_rounding():
+    generator = torch.Generator().manual_seed(2)
+    scores = torch.randn(4, 65, generator=generator, dtype=torch.float64)
+    # shifts that a float64 score holds exactly
+    scores = (scores * 2**20).round() / 2**20
+    first, distances = torch.arange(65) < 30, torch.zeros(4, 65, dtype=torch.float64)
+
+    def merged(level):
+        parts = (row_moments(scores + level, (first == side).expand(4, 65), distances) for side in (True, False))
+        return merge_moments(*parts)
+
+    low, high = merged(0.0), merged(2.0**17)
+    for name in ("gibbs_variance", "purity"):
+        torch.testing.assert_close(getattr(high, name), getattr(low, name), rtol=1e-9, atol=0)
+    deficit_low, deficit_high = (m.gibbs_mean - m.log_partition for m in (low, high))
+    torch.testing.assert_close(deficit_high, deficit_low, rtol=0, atol=1e-10)
