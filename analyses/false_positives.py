@@ -1,6 +1,7 @@
 """How often does a model that was never trained "beat" the random-initialisation null?
 
     python analyses/false_positives.py [--family gpt2|llama] [--models 20] [--layers 2] [--nulls 5] [--prompts 20]
+        [--diagnostics default|all|NAMES]
 
 Each "checkpoint" is itself a fresh draw of the initialiser (width 32, 4 heads, vocabulary 200), its prompts are random
 tokens; so every "beats null" is a false alarm. Printed per quantity and in all, for single rows and for trends over depth:
@@ -30,6 +31,7 @@ def main() -> None:
     parser.add_argument("--family", choices=["gpt2", "llama"], default="gpt2")
     for name, default in (("models", 20), ("layers", 2), ("nulls", 5), ("prompts", 20)):
         parser.add_argument(f"--{name}", type=int, default=default)
+    parser.add_argument("--diagnostics", default="default")
     options = parser.parse_args()
     torch.set_num_threads(1)
     table = pd.DataFrame([row for seed in range(options.models) for row in verdicts(options, seed)])
@@ -46,7 +48,9 @@ def verdicts(options: argparse.Namespace, seed: int) -> Iterator[dict[str, Any]]
     rng = np.random.default_rng(seed)
     prompts = [torch.from_numpy(rng.integers(4, VOCABULARY, rng.integers(32, 49))) for _ in range(options.prompts)]
     model = untrained(options.family, options.layers, 1000 + seed)
-    flow = rg.run(model, prompts, nulls=options.nulls, shuffles=0, seed=seed, positions=16)
+    flow = rg.run(
+        model, prompts, nulls=options.nulls, shuffles=0, seed=seed, positions=16, diagnostics=options.diagnostics
+    )
     for name in flow.diagnostics:
         node = flow.to_xarray()[name].to_dataset()
         for quantity in node["quantity"].values:
