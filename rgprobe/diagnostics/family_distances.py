@@ -25,7 +25,9 @@ from scipy.spatial.distance import pdist
 
 from rgprobe.diagnostics.pooling import Estimates
 
-__all__ = ["Distances", "group_distances", "icc_over_families", "intraclass_correlation"]
+__all__ = ["ROUNDING", "Distances", "group_distances", "icc_over_families", "intraclass_correlation", "ratio"]
+
+ROUNDING = 1e-12
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,7 +94,7 @@ def icc_over_families(
     """The intraclass correlation, and without each group; `pseudo_values()` and `standard_error` are its jackknife."""
     distances = group_distances(points, labels, kinds)
     (within, between), (rest_within, rest_between) = distances.means(), distances.without_each()
-    return Estimates(np.asarray(1 - ratio(within, between)), 1 - ratio(rest_within, rest_between))
+    return Estimates(_share(within, between), _share(rest_within, rest_between))
 
 
 def group_distances(
@@ -145,6 +147,12 @@ def _mean(values: np.ndarray) -> np.ndarray:
 def _mean_without_each(values: np.ndarray) -> np.ndarray:
     there = np.isfinite(values)
     return ratio(np.nansum(values, 0) - np.nan_to_num(values), there.sum(0) - 1.0 * there)
+
+
+def _share(within: np.ndarray | float, between: np.ndarray | float) -> np.ndarray:
+    """1 - D_w / D_b, exactly 0 where they are equal but for rounding, which would pass for a tiny, certain effect."""
+    found = 1 - ratio(within, between)
+    return np.asarray(np.where(np.abs(found) < ROUNDING, 0.0, found))
 
 
 def _weighted(shares: np.ndarray, total: np.ndarray, count: np.ndarray) -> np.ndarray:

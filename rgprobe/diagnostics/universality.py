@@ -30,7 +30,7 @@ import xarray as xr
 from jaxtyping import Float64, Int
 
 from rgprobe.data.families import SAME_LAST_WORD, SHARED_WORDS
-from rgprobe.diagnostics.family_distances import Distances, group_distances, icc_over_families, ratio
+from rgprobe.diagnostics.family_distances import ROUNDING, Distances, group_distances, icc_over_families, ratio
 from rgprobe.diagnostics.pooling import MINIMUM_POOLED, Estimates, undefined
 from rgprobe.diagnostics.record import Diagnostic, Measurement, Quantity
 from rgprobe.tracing import BeliefTrace
@@ -39,7 +39,6 @@ __all__ = ["DIAGNOSTIC", "last_states", "universality", "without_kinds"]
 
 QUANTITIES = ("icc", "icc_given_last_word", "icc_shared_words", "icc_last_word", "beyond_words", "within_ratio")
 DRAWS = 20
-ROUNDING = 1e-12
 
 
 def universality(trace: BeliefTrace) -> Measurement:

@@ -159,7 +159,10 @@ def test_what_has_no_counterpart_between_groups_is_left_out():
 
 def test_equal_last_tokens_at_the_input_end_leave_nothing_to_explain():
     points = np.repeat(np.random.default_rng(0).standard_normal((3, 4)), 6, 0)
-    assert (d14.without_kinds(points, np.repeat(np.arange(3), 6)) == 0).all()
+    kinds = np.repeat(np.arange(3), 6)
+    assert (d14.without_kinds(points, kinds) == 0).all()
+    found = fd.icc_over_families(points, np.tile(np.arange(6), 3), kinds)  # each family holds each last token once
+    assert (found.full, found.deleted.tolist()) == (0, [0] * 6)  # not 1e-16, which would be the same in every sample
 
 
 def grouped_trace(icc_by_state, *, families=7, members=4, width=33, seed=0):
