@@ -40,8 +40,8 @@ def fixed_points(trace: BeliefTrace) -> Measurement:
     status = found["outcome"].sel(item="status")
     defined = status.notnull()
     values = {
-        "converged": (status == STATUSES.index("converged")).where(defined),
-        "cyclic": (status == STATUSES.index("cyclic")).where(defined),
+        "converged": (status == STATUSES.index("converged")).astype(float).where(defined),
+        "cyclic": (status == STATUSES.index("cyclic")).astype(float).where(defined),
         "log_residual": _log(_last(found["residuals"])),
         "log_contraction": _log(found["outcome"].sel(item="contraction")),
         "log_radius": _log(found["outcome"].sel(item="radius")),

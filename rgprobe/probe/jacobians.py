@@ -52,7 +52,7 @@ def jacobians(probe: Probe, prompt: EncodedPrompt, recorded: Int[Tensor, " posit
 
     Returns:
         singular_values (block, rank) and moments (block, moment): mean square, effective rank, non-normality; with `stack_`
-        the same of the stack. NaN where the bound of a singular value is above a hundredth of the largest, and everywhere
+        the same of the stack. NaN from the first singular value on whose bound is above a hundredth of the largest; all NaN
         for a model in half precision or whose blocks are no maps of the residual stream.
     """
     values = np.full((probe.n_blocks + 1, RANKS), np.nan)
@@ -138,7 +138,8 @@ def operator_on(products: Linearization, state: Float[Tensor, "tokens width"], f
 def _reduced(operator: Operator, *, seed: int) -> tuple[np.ndarray, np.ndarray]:
     found = leading_singular_values(operator, count=RANKS, steps=STEPS, tolerance=ACCURATE, seed=seed)
     values = np.full(RANKS, np.nan)
-    accurate = (found.bounds <= ACCURATE * found.values[0]).numpy()
+    # from the first that is not accurate on, not even the rank is sure
+    accurate = np.logical_and.accumulate((found.bounds <= ACCURATE * found.values[0]).numpy())
     values[: len(accurate)] = np.where(accurate, found.values.numpy(), np.nan)
     moments = operator_moments(operator, draws=DRAWS, seed=seed)
     return values, np.array([moments.mean_square, moments.effective_rank, moments.nonnormality])

@@ -187,6 +187,7 @@ def test_statuses_become_shares_and_curves_their_last_step():
     trace.reductions["iterations"] = planted
     values = measured("fixed_points", trace).values
     assert values["converged"].values.tolist() == [[1, 0, 0]] * 2
+    assert values["converged"].dtype == float
     assert values["cyclic"].values.tolist() == [[0, 1, 0]] * 2
     np.testing.assert_allclose(values["log_residual"], np.log(0.125))
     np.testing.assert_allclose(values["log_contraction"], np.log(0.5))
