@@ -1,15 +1,17 @@
 """Does the effective rank of representations fall with depth on chains of short memory and stay on chains of long memory?
 
-    python analyses/rank_order.py [--networks mlp,attention,window] [--seeds 3] [--steps 1200] [--blocks 6] [--out FILE]
+    python analyses/rank_order.py [--networks attention,mlp,window,next] [--seeds 3] [--steps 1200] [--blocks 6] [--out FILE]
 
 After Haggi-Mani & Rish (arXiv:2606.10324, arXiv:2607.15449), as far as abstracts and summaries say: 16 states, 64 tokens,
 correlation lengths 1.2 and 6.7, one-hot tokens, a stack of residual MLP blocks (LayerNorm, GELU, hidden width 4 d) trained
 to fill in masked tokens (15%, BERT's 80/10/10), effective rank by layer. Ours: the transition matrix (a ring), AdamW with a
-cosine schedule and fewer steps. Three networks, because a stack that sees one token at a time cannot use the chain at all:
+cosine schedule and fewer steps. Four networks, because a stack that sees one token at a time cannot use the chain to fill in
+masks:
 
 - mlp: each position by itself, as "pure MLP residual stack" says;
 - attention: one head without positions before each MLP, as in the second paper;
-- window: an mlp whose input is the tokens from 4 before to 4 after; ours, the least that can use a short chain.
+- window: an mlp whose input is the tokens from 4 before to 4 after; ours, the least that can use a short chain;
+- next: each position by itself, without masks, predicting the next token; ours.
 
 Printed per network and chain, over training seeds: loss, effective rank by layer before and after training, at the level of
 positions, of sequences averaged over positions, and of single sequences, each divided by that of the input end.
@@ -35,7 +37,7 @@ from rgprobe.testbeds import ring_chain
 STATES, LENGTH, WIDTH = 16, 64, 64
 LENGTHS = (1.2, 6.7)
 LEVELS = ("position", "pooled", "sequence")
-REACH = {"mlp": 0, "attention": 0, "window": 4}
+REACH = {"mlp": 0, "attention": 0, "window": 4, "next": 0}
 
 
 class Stack(nn.Module):
@@ -82,6 +84,13 @@ def masked(tokens: np.ndarray, seed: int) -> tuple[Tensor, Tensor]:
     return torch.from_numpy(inputs), torch.from_numpy(np.where(chosen, tokens, -100))
 
 
+def task(network: str, tokens: np.ndarray, seed: int) -> tuple[Tensor, Tensor]:
+    """Inputs and targets of a network."""
+    if network == "next":
+        return torch.from_numpy(tokens[:, :-1]), torch.from_numpy(tokens[:, 1:])
+    return masked(tokens, seed)
+
+
 def measure(network: str, xi: float, seed: int, options: argparse.Namespace) -> dict[str, object]:
     """Train one network, and take its ranks before and after."""
     built = ring_chain.chain(states=STATES, correlation_length=xi)
@@ -92,10 +101,11 @@ def measure(network: str, xi: float, seed: int, options: argparse.Namespace) -> 
 
     def batch(step: int) -> tuple[Tensor, Tensor]:
         drawn = batch_seed(seed, step)
-        return masked(ring_chain.sample(built, rows=training.batch, length=LENGTH, seed=drawn), drawn + 1)
+        tokens = ring_chain.sample(built, rows=training.batch, length=LENGTH, seed=drawn)
+        return task(network, tokens, drawn + 1)
 
-    # sequences as training shows them: with masks
-    held_out, targets = masked(ring_chain.sample(built, rows=64, length=LENGTH, seed=10**6), 10**6 + 1)
+    # sequences as training shows them, masks included
+    held_out, targets = task(network, ring_chain.sample(built, rows=64, length=LENGTH, seed=10**6), 10**6 + 1)
     before = profiles(model, held_out)
     fit(model, batch, training)
     with torch.no_grad():
@@ -124,7 +134,7 @@ def chain_length(xi: float) -> float:
 def main() -> None:
     """Run and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--networks", default="attention,mlp,window")
+    parser.add_argument("--networks", default="attention,mlp,window,next")
     for name, default in (("seeds", 3), ("steps", 1200), ("blocks", 6), ("batch", 8)):
         parser.add_argument(f"--{name}", type=int, default=default)
     parser.add_argument("--out", type=Path, help="JSON file for all numbers")
