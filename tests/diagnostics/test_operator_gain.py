@@ -1,11 +1,13 @@
 """Gains of perturbations: planted flows, and what is reported of models of both families."""
 
+from dataclasses import replace
 from itertools import product
 
 import numpy as np
 import pytest
 import tiny_models
 import torch
+import xarray as xr
 from gauge_models import tiny_gauge
 from tiny_models import random_prompts
 
@@ -14,12 +16,15 @@ from rgprobe.diagnostics import available
 from rgprobe.diagnostics.gain_slopes import classify, log_gains, slopes
 from rgprobe.diagnostics.operator_gain import end_effects
 from rgprobe.diagnostics.pooling import Estimates
-from rgprobe.diagnostics.positional import relative_changes
+from rgprobe.diagnostics.positional import MOVES, relative_changes
 from rgprobe.diagnostics.prompt_spread import prompt_spread
+from rgprobe.planted_trace import planted_trace
 from rgprobe.probe.gains import direction_names, log_lengths
 from rgprobe.testbeds import linear_flow
 
 PROMPTS = [ids[:n] for ids, n in zip(random_prompts(5, 20), (20, 18, 20, 19, 18), strict=True)]
+
+PLANTED = {"pca": 0.2, "token": -0.3, "order": -0.1, "random": 0.05}
 
 
 def spread_by_pairs(states):
@@ -109,7 +114,7 @@ def test_end_effects_are_of_perturbations_as_large_as_the_input_spread():
 
 @pytest.fixture(scope="module", params=["llama", "gauge"])
 def flow(request):
-    model = tiny_models.llama() if request.param == "llama" else tiny_gauge()
+    model = tiny_models.llama(num_hidden_layers=2) if request.param == "llama" else tiny_gauge()
     names = ["operator_gain", "positional"]
     found = rg.run(model, PROMPTS, nulls=0, diagnostics=names, positions=8).to_xarray()
     found.attrs["gauge"] = request.param == "gauge"
@@ -145,9 +150,41 @@ def test_position_of_a_model_is_reported(flow):
     assert (values.sel(quantity=["offset", "filler", "permutation"]).isel(state=slice(1, None)) > 0).all()
 
 
+def planted(prompts):
+    """One slope per layer for each kind, in a flow whose prompts stay as far apart as they were."""
+    states = np.random.default_rng(5).standard_normal((prompts, 1, 4, 3)).repeat(7, axis=1)
+    slope = np.array([PLANTED[name.split("_")[0]] for name in direction_names()])
+    lengths = np.broadcast_to(slope[:, None] * np.arange(7), (prompts, len(slope), 7))
+    gains = xr.Dataset(
+        {
+            "log_length": (("prompt", "direction", "state"), lengths),
+            "log_fisher": (("prompt", "direction"), lengths[..., -1]),
+        },
+        coords={"direction": list(direction_names())},
+    )
+    curves = (("prompt", "period", "state"), lengths[:, :3])
+    moves = {name: (("prompt", "state"), np.ones((prompts, 7))) for name in MOVES}
+    positions = xr.Dataset({"mode": curves, "phase": curves, **moves})
+    return replace(planted_trace(states=states), reductions={"gains": gains, "positions": positions})
+
+
+def test_planted_slopes_are_reported_kind_by_kind():
+    trace = planted(6)
+    measured = available()["operator_gain"].measure(trace)
+    for kind, slope in PLANTED.items():
+        found = measured.values[f"gain_{kind}"].mean("prompt")
+        np.testing.assert_allclose(found, slope * np.arange(7), atol=1e-12)
+        expected = 6 * slope + prompt_spread(trace.states.values).full[0]
+        assert float(measured.values[f"end_{kind}"].mean("prompt")[-1]) == pytest.approx(expected)
+    assert measured.details["label"].sel(direction=["pca_1", "token_1"]).values.tolist() == ["relevant", "irrelevant"]
+    null = measured.internal_nulls["random_directions"]["gain_pca"].mean("prompt")
+    np.testing.assert_allclose(null, np.tile(PLANTED["random"] * np.arange(7), (3, 1)), atol=1e-12)
+    moved = available()["positional"].measure(trace).values["offset"].mean("prompt")
+    np.testing.assert_allclose(moved, np.exp(-prompt_spread(trace.states.values).full))
+
+
 def test_too_few_prompts_leave_everything_undefined():
-    trace = rg.trace(tiny_gauge(), PROMPTS[:2], positions=8, collect=["states", "gains", "positions"])
     for name in ("operator_gain", "positional"):
-        measured = available()[name].measure(trace)
+        measured = available()[name].measure(planted(4))
         assert measured.values.to_dataarray().isnull().all()
         assert not measured.details["label"].values.any()
