@@ -24,10 +24,10 @@ if TYPE_CHECKING:
     from rgprobe.comparison import open_comparison as open_comparison
     from rgprobe.condensation import CondensationTree as CondensationTree
     from rgprobe.condensation import condense as condense
-    from rgprobe.rate_distortion import RateDistortion as RateDistortion
-    from rgprobe.rate_distortion import faithfulness as faithfulness
     from rgprobe.flow import run as run
     from rgprobe.probe.loading import load as load
+    from rgprobe.rate_distortion import RateDistortion as RateDistortion
+    from rgprobe.rate_distortion import faithfulness as faithfulness
     from rgprobe.report import write_report as write_report
     from rgprobe.rg_flow import RGFlow as RGFlow
     from rgprobe.rg_flow import open_flow as open_flow

@@ -37,7 +37,8 @@ class CostEstimate:
     def __str__(self) -> str:
         parts = ", ".join(f"{name} {count:.0f}" for name, count in self.dearest)
         passes = f"{self.forwards:.0f} forward passes' work each" + (f" ({parts})" if parts else "")
-        return f"about {_duration(self.seconds)}: {self.prompts} prompts x {self.models} models, {passes}"
+        runs = f"{_counted(self.prompts, 'prompt')} x {_counted(self.models, 'model')}"
+        return f"about {_duration(self.seconds)}: {runs}, {passes}"
 
 
 def estimate_cost(
@@ -83,6 +84,10 @@ def _seconds(call: Callable[[], object]) -> float:
     start = time.perf_counter()
     call()
     return time.perf_counter() - start
+
+
+def _counted(number: int, name: str) -> str:
+    return f"{number:,} {name}{'' if number == 1 else 's'}"
 
 
 def _duration(seconds: float) -> str:

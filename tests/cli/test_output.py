@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+import rgprobe.cli.run_command
 import rgprobe.flow
 import rgprobe.report
 from rgprobe.condensation import CondensationTree
@@ -192,3 +194,12 @@ def test_terminated_run_cleans_up(checkpoint, out):
 
 def _must_not_be_called(*args, **kwargs):
     raise AssertionError("computed before the output was checked")
+
+
+def test_a_long_run_is_announced_unless_it_is_to_be_quiet(checkpoint, out, monkeypatch, capsys):
+    monkeypatch.setattr(rgprobe.cli.run_command, "LONG", -1.0)
+    arguments = ["run", str(checkpoint), *TEXT, "--nulls", "0", "--diagnostics", "temperature", "--out", str(out)]
+    assert rgprobe.cli.main([*arguments, "--quiet"]) == 0
+    assert capsys.readouterr().err == ""
+    assert rgprobe.cli.main(arguments) == 0
+    assert re.fullmatch(r"rgprobe: about \d+ s: 1 prompt x 1 model, .*\n", capsys.readouterr().err)
