@@ -113,6 +113,7 @@ DIAGNOSTIC = Diagnostic(
     reading="The trend of a gain is L times its slope per layer: positive relevant, negative irrelevant; `label` has the "
     "words. What random directions do as well says nothing about a kind of direction.",
     undefined=f"fewer than {MINIMUM_POOLED} prompts; a prompt of fewer than {SHORTEST} tokens besides the sink; end effects "
-    "at all but the last state, or where the readout is of unknown form",
+    "at all but the last state, or where the readout is of unknown form; everything where blocks are no maps of the residual "
+    "stream alone",
     default=False,
 )

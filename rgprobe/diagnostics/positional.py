@@ -98,6 +98,6 @@ DIAGNOSTIC = Diagnostic(
     "positions; causal masks and the first token break the symmetry all the same, which `offset` and `filler` see.",
     undefined=f"fewer than {MINIMUM_POOLED} prompts; a prompt of fewer than {SHORTEST} tokens besides the sink, or shorter "
     f"than the period; modes where nothing is added to the input, phases where nothing is turned, and at the input end; no "
-    f"room for {SHIFT} further tokens in the context",
+    f"room for {SHIFT} further tokens in the context; modes where blocks are no maps of the residual stream alone",
     default=False,
 )

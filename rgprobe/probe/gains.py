@@ -21,6 +21,7 @@ import xarray as xr
 from jaxtyping import Float, Float64, Int
 from torch import Tensor
 
+from rgprobe.errors import NumericalRefusal
 from rgprobe.probe.model import Probe
 from rgprobe.probe.prompts import EncodedPrompt
 from rgprobe.probe.tangents import linearized, pushed_forward
@@ -50,7 +51,8 @@ def gains(probe: Probe, prompt: EncodedPrompt, recorded: Int[Tensor, " positions
 
     Returns:
         log_length (direction, state), nats: ln of the root mean square length, 0 at state 0; log_fisher (direction): ln of
-        the output-Fisher length per recorded token. NaN where the prompt is too short, or a direction does not exist in it.
+        the output-Fisher length per recorded token. NaN where the prompt is too short, a direction does not exist in it, or
+        the model's blocks are no maps of the residual stream alone.
     """
     first = 1 if sink == "exclude" else 0
     names = direction_names()
@@ -59,8 +61,9 @@ def gains(probe: Probe, prompt: EncodedPrompt, recorded: Int[Tensor, " positions
     if len(prompt) - first >= SHORTEST:
         directions = perturbations(probe, prompt.ids, first=first)
         there = directions.abs().amax((1, 2)) > 0
-        found = followed(probe, prompt.ids, directions[there], recorded, first=first)
-        lengths[there.numpy()], fisher[there.numpy()] = found
+        with suppress(NumericalRefusal):  # blocks that are no maps of the residual stream alone have no such products
+            found = followed(probe, prompt.ids, directions[there], recorded, first=first)
+            lengths[there.numpy()], fisher[there.numpy()] = found
     return xr.Dataset(
         {"log_length": (("direction", "state"), lengths), "log_fisher": ("direction", fisher)},
         coords={"direction": list(names)},

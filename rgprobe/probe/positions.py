@@ -11,6 +11,7 @@ import xarray as xr
 from jaxtyping import Float, Float64, Int
 from torch import Tensor
 
+from rgprobe.errors import NumericalRefusal
 from rgprobe.probe.displacement import displaced, has_phases
 from rgprobe.probe.gains import SHORTEST, input_states, log_lengths, unit_length
 from rgprobe.probe.model import Hook, Probe
@@ -136,7 +137,10 @@ def _mode_lengths(
     for direction, row in zip(u, fitting, strict=True):
         basis = fourier_modes(count, PERIODS[row]).to(table)
         direction[first:] = basis @ (basis.T @ table[first:])
-    pushed = pushed_forward(probe, ids, unit_length(u, first=first))
+    try:
+        pushed = pushed_forward(probe, ids, unit_length(u, first=first))
+    except NumericalRefusal:  # blocks that are no maps of the residual stream alone have no such products
+        return out
     out[fitting] = log_lengths(pushed[:, :, first:]).T.cpu().numpy()
     return out
 

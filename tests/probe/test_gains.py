@@ -8,6 +8,7 @@ from gauge_models import tiny_gauge
 from tiny_models import random_prompts
 
 import rgprobe as rg
+from rgprobe.errors import NumericalRefusal
 from rgprobe.probe.gains import (
     DIRECTIONS,
     SHORTEST,
@@ -119,3 +120,15 @@ def test_fisher_length_is_the_second_order_divergence_of_outputs():
 
 def test_zero_stays_zero():
     assert unit_length(torch.zeros(1, 4, 3), first=1).tolist() == torch.zeros(1, 4, 3).tolist()
+
+
+def test_blocks_that_are_no_maps_of_the_residual_stream_have_no_gains(monkeypatch):
+    def refuse(*_, **__):
+        raise NumericalRefusal("blocks.0", expected="a map", received="none", remedy="leave it out")
+
+    monkeypatch.setattr("rgprobe.probe.gains.pushed_forward", refuse)
+    probe = rg.load(tiny_models.llama())
+    (prompt,) = probe.encode([torch.arange(3, 15)])
+    found = gains(probe, prompt, torch.arange(1, 12), "exclude")
+    assert found["log_length"].isnull().all()
+    assert found["log_fisher"].isnull().all()
