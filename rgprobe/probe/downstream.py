@@ -24,7 +24,14 @@ from rgprobe.probe.fisher_belief import belief_of_precision
 from rgprobe.probe.model import Hook, Probe
 from rgprobe.probe.shrinkage import shrunk_covariance
 
-__all__ = ["FLOOR", "DownstreamCollector", "active_coordinates", "score_gradients", "score_information"]
+__all__ = [
+    "FLOOR",
+    "DownstreamCollector",
+    "active_coordinates",
+    "prediction_gradients",
+    "score_gradients",
+    "score_information",
+]
 
 FLOOR = 1e-3
 
@@ -91,6 +98,39 @@ def active_coordinates(
     return population.turned(axes), pulled @ axes.T
 
 
+def prediction_gradients(
+    probe: Probe,
+    ids: Int[Tensor, " tokens"],
+    positions: Int[Tensor, " positions"],
+    *,
+    scored: Int[Tensor, " scored"],
+    draws: int,
+) -> tuple[tuple[Float[Tensor, "tokens width"], ...], tuple[Float[Tensor, "draws positions width"], ...]]:
+    """All states of a prompt, and at some tokens the gradients of the log-probability of outputs drawn at the scored ones.
+
+    The draws depend on the prompt alone, not on its company.
+
+    Raises:
+        NumericalRefusal: no known readout reproduces this model's own logits.
+    """
+    with torch.inference_mode(False), torch.enable_grad():
+        states = _states(probe, ids)
+        # proven to reproduce the model's own logits, and refused where no readout does
+        probe.readout(states[-1][0, scored].detach())
+        log_p = probe._readout(states[-1][:, scored])[0].double().log_softmax(-1)
+        weights = log_p.detach().exp().cpu()
+
+        def sampled(generator: torch.Generator) -> Tensor:
+            outputs = torch.multinomial(weights, 1, generator=generator).to(log_p.device)
+            return log_p.gather(-1, outputs).sum()
+
+        generator = torch.Generator().manual_seed(zlib.crc32(ids.cpu().numpy().tobytes()))
+        gradients = score_gradients(
+            sampled, states, draws=draws, generator=generator, select=lambda each: each[0, positions]
+        )
+    return tuple(state.detach()[0] for state in states), gradients
+
+
 class DownstreamCollector:
     """Downstream beliefs of the recorded tokens at each state, for one prompt, from a pass of their own."""
 
@@ -108,25 +148,10 @@ class DownstreamCollector:
 
     def gaussians(self) -> tuple[Gaussian, ...]:
         """One Gaussian of batch shape (position, 1) per state, float64."""
-        with torch.inference_mode(False), torch.enable_grad():
-            states = _states(self.probe, self.ids)
-            # proven to reproduce the model's own logits, and refused where no readout does
-            self.probe.readout(states[-1][0, self.scored].detach())
-            log_p = self.probe._readout(states[-1][:, self.scored])[0].double().log_softmax(-1)
-            weights = log_p.detach().exp().cpu()
-
-            def sampled(generator: torch.Generator) -> Tensor:
-                outputs = torch.multinomial(weights, 1, generator=generator).to(log_p.device)
-                return log_p.gather(-1, outputs).sum()
-
-            # the draws depend on the prompt alone, not on its company
-            generator = torch.Generator().manual_seed(zlib.crc32(self.ids.cpu().numpy().tobytes()))
-            gradients = score_gradients(
-                sampled, states, draws=self.samples, generator=generator, select=lambda each: each[0, self.positions]
-            )
-        return tuple(
-            self._belief(state.detach()[0], gradient) for state, gradient in zip(states, gradients, strict=True)
+        states, gradients = prediction_gradients(
+            self.probe, self.ids, self.positions, scored=self.scored, draws=self.samples
         )
+        return tuple(self._belief(state, gradient) for state, gradient in zip(states, gradients, strict=True))
 
     def _belief(self, states: Tensor, gradients: Tensor) -> Gaussian:
         population = population_coordinates(without_sink(states, self.sink))

@@ -13,15 +13,18 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from rgprobe.condensation import CondensationTree, condense
+from rgprobe.condensation.partition import meta_tokens
 from rgprobe.errors import OptionError
+from rgprobe.gaussian import Gaussian
 from rgprobe.probe.loading import load
+from rgprobe.probe.merge_metric import state_metrics
 from rgprobe.probe.model import Probe
 from rgprobe.probe.patching import patched_divergence, require_place, states_at
 from rgprobe.rate_distortion.baselines import BASELINES, rolled
 from rgprobe.rate_distortion.record import RateDistortion
 from rgprobe.tracing import trace
 
-__all__ = ["cluster_means", "faithfulness"]
+__all__ = ["cluster_means", "faithfulness", "meta_states"]
 
 DRAWS = 3  # of the methods that draw at random
 DRAWN = ("random", "contiguous", "rolled")
@@ -41,20 +44,21 @@ def faithfulness(
     partitions: Mapping[str, Labels] | None = None,
     reconstructions: Mapping[str, Callable[[Tensor], Tensor]] | None = None,
     place: str = "residual",
-    belief: str = "lens",
+    belief: str = "downstream",
     seed: int = 0,
 ) -> RateDistortion:
     """Rate-distortion of condensation: nats that predictions lose when tokens are replaced by m meta-tokens at a layer.
 
-    The states of the merged tokens are replaced by the mean over their cluster, the pass goes on, and predictions at later
+    The states of the merged tokens are replaced by their cluster's meta-token, the pass goes on, and predictions at later
     tokens are compared. Averaging over a cluster carries states of its later tokens to its earlier ones, so predictions are
-    scored behind the last merged token only: nothing leaks into them.
+    scored behind the last merged token only: nothing leaks into them. A meta-token's state is the mean over the cluster, or the
+    precision-weighted mean where the tree was grown with one (see `meta_states`).
 
     Args:
         model: anything `rgprobe.load` takes.
         prompt: one text, or its token ids.
         layer: residual state that is patched, 0 (input end) to L; with `place="keys_values"` the block.
-        tree: a condensation tree with the merged tokens as leaves; None condenses `belief` at this layer.
+        tree: a condensation tree with the merged tokens as leaves; None grows one from `belief` at this layer.
         merge: which tokens may be merged; by default the first half, without token 0, which is an attention sink.
         score: where predictions are compared; by default all tokens behind the merged ones.
         sizes: numbers of meta-tokens; by default 1, 2, 4, ... and a quarter, a half and all of the tokens.
@@ -64,7 +68,8 @@ def faithfulness(
         reconstructions: encoders and decoders by name, from the merged tokens' states to what replaces them; they have no
             number of clusters, and are reported as if they had as many as there are tokens.
         place: "residual", or "keys_values" of one block, see `rgprobe.probe.patching`.
-        belief: of the tree that is made where none is given.
+        belief: of the tree that is grown where none is given. "downstream" merges in the metric of what the scored
+            predictions notice (`rgprobe.probe.merge_metric`, `centroid="shift"`); any other is what `rgprobe.trace` takes.
         seed: of the random draws.
 
     Raises:
@@ -79,7 +84,7 @@ def faithfulness(
     if unknown:
         raise OptionError("baselines", expected=f"among {', '.join((*BASELINES, 'rolled'))}", received=", ".join(unknown),
                           remedy="correct the name")  # fmt: skip
-    grown = tree if tree is not None else _tree(probe, encoded.ids, merged, layer, belief)
+    grown = tree if tree is not None else _tree(probe, encoded.ids, merged, scored, layer, belief)
     if grown.n_leaves != len(merged):
         raise OptionError("tree", expected=f"{len(merged)} leaves, one per merged token", received=str(grown.n_leaves),
                           remedy="condense the tokens of `merge`, or pass the `merge` of the tree")  # fmt: skip
@@ -95,10 +100,14 @@ def faithfulness(
         ]
     for name, labels in (partitions or {}).items():
         methods[name] = [(len(np.unique(labels)), np.asarray(labels))]
+    own = _own_meta_states(grown) if place == "residual" else cluster_means
     measured = {
-        name: _measure(probe, encoded.ids, layer, merged, scored, [labels for _, labels in each], place)
+        name: _measure(
+            probe, encoded.ids, layer, merged, scored, [labels for _, labels in each], place,
+            own if name == "tree" else cluster_means,
+        )
         for name, each in methods.items()
-    }
+    }  # fmt: skip
     points = {
         name: [(count, value) for (count, _), value in zip(methods[name], values, strict=True)]
         for name, values in measured.items()
@@ -109,9 +118,8 @@ def faithfulness(
         points[name] = [(len(merged), float(value[0]))]
     options = {"layer": layer, "place": place, "belief": belief if tree is None else None, "seed": seed,
                "merge": [int(merged[0]), int(merged[-1]) + 1], "score": [int(scored[0]), int(scored[-1]) + 1]}  # fmt: skip
-    whole = measured["tree"][counts.index(1)] if 1 in counts else _measure(
-        probe, encoded.ids, layer, merged, scored, [np.zeros(len(merged), dtype=np.int64)], place
-    )[0]  # fmt: skip
+    together = [np.zeros(len(merged), dtype=np.int64)]
+    (whole,) = _measure(probe, encoded.ids, layer, merged, scored, together, place, cluster_means)
     return RateDistortion(_dataset(points, len(merged), whole, probe, encoded.text, options))
 
 
@@ -132,15 +140,52 @@ def cluster_means(
     return (sums / members[:, None])[labels].to(states.dtype)
 
 
+def meta_states(
+    states: Float[Tensor, "tokens features"], labels: Int[Tensor, " tokens"], beliefs: Gaussian
+) -> Float[Tensor, "tokens features"]:
+    """Every token's state replaced by its cluster's precision-weighted mean, in the coordinates of the beliefs.
+
+    The beliefs' means z are linear in the states; what they hold of a state is regressed out of it, x = a + B z + rest. The
+    meta-token has the precision-weighted mean of z and the plain mean of the rest.
+
+    Args:
+        states: of the merged tokens.
+        labels: cluster of each.
+        beliefs: of each, batch shape (tokens,) or (tokens, 1).
+    """
+    z = beliefs.mean.reshape(len(states), -1).double()
+    x = states.double().cpu()
+    slope = torch.linalg.lstsq(z - z.mean(0), x - x.mean(0), driver="gelsd").solution
+    centres, _ = meta_tokens(beliefs.reshape(len(states)), labels.cpu().numpy(), centroid="pool")
+    assert isinstance(centres, Gaussian)  # as the beliefs are
+    moved = centres.mean.double()[labels.cpu()] - cluster_means(z, labels.cpu())
+    return cluster_means(states, labels) + (moved @ slope).to(states)
+
+
+def _own_meta_states(tree: CondensationTree) -> Callable[[Tensor, Tensor], Tensor]:
+    """How the meta-tokens of this tree come by their states."""
+    beliefs = tree.beliefs
+    if tree.centroid == "moment" or not isinstance(beliefs, Gaussian) or beliefs.batch_shape.numel() != tree.n_leaves:
+        return cluster_means
+    return lambda states, labels: meta_states(states, labels, beliefs)
+
+
 def _measure(
-    probe: Probe, ids: Tensor, layer: int, merged: Tensor, scored: Tensor, labels: Sequence[Labels], place: str
+    probe: Probe,
+    ids: Tensor,
+    layer: int,
+    merged: Tensor,
+    scored: Tensor,
+    labels: Sequence[Labels],
+    place: str,
+    meta: Callable[[Tensor, Tensor], Tensor],
 ) -> list[float]:
     clusters = [torch.from_numpy(np.asarray(each, dtype=np.int64)) for each in labels]
 
     def replace(here: Tensor) -> Tensor:
         rows = here.expand(len(clusters), *here.shape).clone()
         for row, cluster in zip(rows, clusters, strict=True):
-            row[merged] = cluster_means(here[merged], cluster.to(here.device))
+            row[merged] = meta(here[merged], cluster.to(here.device))
         return rows
 
     return patched_divergence(probe, ids, replace, state=layer, score=scored, place=place).tolist()
@@ -155,7 +200,9 @@ def _reconstructing(reconstruct: Callable[[Tensor], Tensor], merged: Tensor) -> 
     return replace
 
 
-def _tree(probe: Probe, ids: Tensor, merged: Tensor, layer: int, belief: str) -> CondensationTree:
+def _tree(probe: Probe, ids: Tensor, merged: Tensor, scored: Tensor, layer: int, belief: str) -> CondensationTree:
+    if belief == "downstream":
+        return condense(state_metrics(probe, ids, merged, scored=scored)[layer], centroid="shift")
     traced = trace(probe, [ids], belief=belief, positions=merged.tolist(), sink="include", collect=["beliefs"])
     if layer >= traced.n_depths:  # beliefs of blocks are those that enter them
         raise OptionError("belief", expected=f"one that exists at state {layer}, such as lens", received=repr(belief),

@@ -8,10 +8,11 @@ from tiny_models import llama
 
 from rgprobe.errors import OptionError
 from rgprobe.probe.loading import load
-from rgprobe.probe.patching import patched_divergence
+from rgprobe.probe.merge_metric import merge_metric, state_metrics
+from rgprobe.probe.patching import patched_divergence, states_at
 from rgprobe.rate_distortion import faithfulness
 from rgprobe.rate_distortion.baselines import BASELINES, bipartite, rolled, text_units
-from rgprobe.rate_distortion.measuring import cluster_means
+from rgprobe.rate_distortion.measuring import cluster_means, meta_states
 
 IDS = torch.randint(3, 50, (23,), generator=torch.Generator().manual_seed(0))
 
@@ -26,7 +27,7 @@ def test_as_many_meta_tokens_as_tokens_lose_nothing(probe):
     for method in curve.partitions:
         assert curve.distortion(method)[-1] < 1e-10, method
     assert curve.distortion("tree")[0] > 1e-6
-    assert curve.data["relative"].sel(partition="tree", clusters=1) == 1
+    assert curve.data["relative"].sel(partition="windows", clusters=1) == pytest.approx(1)
 
 
 def test_a_patch_at_the_output_end_cannot_reach_later_tokens(probe):
@@ -135,3 +136,48 @@ def test_rolled_partitions_keep_their_sizes():
 
 def test_paragraphs_end_at_blank_lines():
     assert text_units(["a", "\n\n", "b", "c"], r"\n\s*\n").tolist() == [0, 0, 1, 1]
+
+
+@pytest.mark.parametrize("belief", ["lens", "thermal", "downstream"])
+def test_every_kind_of_tree_can_be_grown(probe, belief):
+    curve = faithfulness(probe, IDS, layer=1, belief=belief, baselines=())
+    assert curve.distortion("tree")[-1] < 1e-10
+
+
+def test_precision_weighted_means_are_those_of_the_normal_equations():
+    generator = torch.Generator().manual_seed(4)
+    states = torch.randn(6, 5, generator=generator, dtype=torch.float64)
+    gradients = torch.randn(9, 6, 5, generator=generator, dtype=torch.float64)
+    labels = torch.tensor([0, 0, 0, 1, 1, 2])
+    beliefs = merge_metric(states, gradients, floor=0.5)
+    found = meta_states(states, labels, beliefs)
+    information = torch.einsum("sni,snj->nij", gradients, gradients) / 9
+    # five directions are what six tokens span: the metric of the whole space
+    information = information + 0.5 * information.diagonal(dim1=-2, dim2=-1).mean() * torch.eye(5, dtype=torch.float64)
+    for cluster in range(3):
+        members = labels == cluster
+        pull = torch.einsum("nij,nj->i", information[members], states[members])
+        expected = torch.linalg.solve(information[members].sum(0), pull)
+        torch.testing.assert_close(found[members], expected.expand(int(members.sum()), 5))
+
+
+def test_the_metric_predicts_what_a_small_move_of_a_token_costs():
+    """To second order, half the quadratic form of the information is the divergence of the scored predictions, summed."""
+    probe = load(llama())
+    merged, scored = torch.arange(1, 4), torch.arange(8, 23)
+    beliefs = state_metrics(probe, IDS, merged, scored=scored, draws=4000, floor=0.0)[1]
+    states = states_at(probe, IDS, 1)
+    step = 0.05 * (states[2] - states[1])
+    moved = states.clone()
+    moved[1] += step
+    nats = float(patched_divergence(probe, IDS, lambda here: moved[None], state=1, score=scored)) * len(scored)
+    coordinates = 0.05 * (beliefs.mean[1] - beliefs.mean[0])
+    predicted = 0.5 * float(coordinates @ beliefs.precision[0] @ coordinates)
+    assert nats == pytest.approx(predicted, rel=0.15)  # 4,000 draws, and a step of finite length
+
+
+def test_a_metric_of_outputs_that_notice_nothing_leaves_lengths():
+    states = torch.randn(4, 3, generator=torch.Generator().manual_seed(5))
+    beliefs = merge_metric(states, torch.zeros(2, 4, 3))
+    torch.testing.assert_close(beliefs.precision, torch.eye(3, dtype=torch.float64).expand(4, 3, 3))
+    assert merge_metric(torch.ones(3, 2), torch.zeros(2, 3, 2)).dim == 1
