@@ -7,10 +7,10 @@ from tiny_models import random_prompts
 
 import rgprobe as rg
 from rgprobe.diagnostics import applicable, select
-from rgprobe.probe.prompt_trace import COLLECTIONS, REDUCTIONS
+from rgprobe.probe.prompt_trace import COLLECTIONS, PASSES, REDUCTIONS
 
 IDS = random_prompts(2, 14)
-EVERYTHING = (*COLLECTIONS, *REDUCTIONS)
+EVERYTHING = (*COLLECTIONS, *REDUCTIONS, *PASSES)
 SWITCHES = [
     {},
     {"attention": "uniform"},
@@ -45,10 +45,18 @@ FLAT = {  # scores without a spread
         for name in ("tau", "isotropic_temperature", "effective_variance", "precision_spread")
     ),
 }
-# a decay length may or may not be within what so short a row shows
-MAYBE = {("attention_distance", "span")}
-# what takes a set of prompts; test_correlations.py and test_spectra.py give it one
+# a decay length may or may not be within what so short a row shows; an orbit may or may not converge
+MAYBE = {("attention_distance", "span"), ("fixed_points", "log_radius")}
+# what takes a set of prompts, groups of them, or longer ones; tests of their own give them that. Here they must not fail
 POOLED = (
+    "energy_landscape",
+    "feature_rg",
+    "operator_gain",
+    "positional",
+    "real_space_information",
+    "running_couplings",
+    "scale_separation",
+    "universality",
     "correlation",
     "correlation_length",
     "mutual_information",
