@@ -66,7 +66,7 @@ def scale_separation(trace: BeliefTrace) -> Measurement:
         for kind, here, end in zip(
             ("component", "token"), (_components(trace, state), _groups(trace, state)), output, strict=True
         ):
-            found = _separated(here, end)
+            found = _separated(here, end[0][:, :OUTPUT])
             if found is None:
                 continue
             took_part, separation = found
@@ -176,10 +176,9 @@ def _groups(trace: BeliefTrace, state: int) -> Rows:
     return leading_scores(mean[:, 0], MACRO), leading_scores(inner, MICRO), np.nonzero(whole)[0]
 
 
-def _separated(here: Rows, end: Rows) -> tuple[np.ndarray, Separation] | None:
+def _separated(here: Rows, output: Float64[np.ndarray, "row output"]) -> tuple[np.ndarray, Separation] | None:
     """Of one state, with the prompts that took part; None where there is too little of anything."""
     macro, micro, owner = here
-    output = end[0][:, :OUTPUT]
     took_part, counts = np.unique(owner, return_counts=True)
     enough = len(took_part) >= MINIMUM_POOLED and 2 * counts.max() < len(owner)
     if (
