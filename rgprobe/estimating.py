@@ -94,7 +94,7 @@ def _duration(seconds: float) -> str:
     """Rounded as an estimate deserves.
 
     Example:
-        >>> _duration(42.3), _duration(400), _duration(9000)
+        >>> _duration(42.3), _duration(400.0), _duration(9000.0)
         ('42 s', '7 min', '2.5 h')
     """
     if seconds < 90:

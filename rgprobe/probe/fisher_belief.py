@@ -48,7 +48,7 @@ def categorical_information(
     Example:
         >>> import torch
         >>> tangents, even = torch.tensor([[1.0, -1.0]]), torch.tensor([0.5, 0.5]).log()
-        >>> categorical_information(tangents, even).item()
+        >>> round(categorical_information(tangents, even).item(), 6)
         1.0
     """
     tangents, p = tangents.double(), log_p.double().exp().unsqueeze(-2)
