@@ -1,10 +1,10 @@
 """Which claims about renormalization-group flow hold in a model, which fail, and by how much over the null?
 
-    python analyses/findings.py FLOW.nc [FLOW.nc ...] --out docs/findings [--extra FLOW.nc ...]
+    python analyses/findings.py FLOW.nc [FLOW.nc ...] --out DIR
 
-reads results of `rgprobe run` and writes OUT/findings.md (a table per claim, every number with its interval) and
-OUT/findings.svg (each claim's quantity over relative depth with the band of its random initialisations). A claim is decided by
-numbers that were measured, by rules that are written down here before the numbers are seen:
+reads results of `rgprobe run` and writes DIR/findings.json and DIR/findings.md (every claim, every number with its interval)
+and DIR/findings.svg (each claim's quantity over relative depth with the band of its random initialisations). A claim is decided
+by numbers that were measured, by rules that are written down here before the numbers are seen:
 
 - holds: the trend (or the value at the output end) has the claimed sign, and beats the random initialisations;
 - holds, order not needed: so, but shuffled words do the same;
@@ -15,9 +15,11 @@ numbers that were measured, by rules that are written down here before the numbe
 from __future__ import annotations
 
 import argparse
+import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -63,8 +65,12 @@ CLAIMS = (
     Claim("The input is forgotten: overlap with it falls", "input_overlap", "overlap", -1),
     Claim("Attention becomes self-similar: like its own coarse-graining", "coarse_graining", "rescaled_2", +1),
     Claim("Paraphrases flow together: universality grows", "universality", "icc", +1),
-    Claim("The word order is irrelevant: its gain falls", "operator_gain", "gain_order", -1),
-    Claim("Perturbations contract: the leading Lyapunov exponent is negative", "lyapunov", "leading", -1, END),
+    Claim("Word order is irrelevant: its gain falls", "operator_gain", "gain_order", -1),
+    Claim("Token identity is irrelevant: its gain falls", "operator_gain", "gain_token", -1),
+    Claim("Position is integrated out: shuffling the context matters less", "positional", "permutation", -1),
+    Claim("Perturbations of direction contract in the last block", "lyapunov", "angular_exponent", -1, END),
+    Claim("Basins form: tokens fall into fewer minima", "energy_landscape", "basins", -1),
+    Claim("Couplings run by one map: it predicts held-out layers", "running_couplings", "coupling_error", -1),
 )
 
 
@@ -91,7 +97,11 @@ def main() -> None:
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
     flows = [rg.open_flow(path) for path in arguments.flows]
-    (arguments.out / "findings.md").write_text("\n".join(table(flows)) + "\n", encoding="utf-8")
+    rows = [
+        {key: None if isinstance(x, float) and _missing(x) else x for key, x in row.items()} for row in decided(flows)
+    ]
+    (arguments.out / "findings.json").write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
+    (arguments.out / "findings.md").write_text("\n".join(table(rows)) + "\n", encoding="utf-8")
     draw(flows, arguments.out / "findings.svg")
 
 
@@ -103,16 +113,40 @@ def models(flows: Sequence[rg.RGFlow]) -> dict[str, list[rg.RGFlow]]:
     return found
 
 
-def table(flows: Sequence[rg.RGFlow]) -> Iterator[str]:
-    """Markdown, a row per claim and model."""
-    yield "| claim | model | measured | minus random initialisation (95%) | verdict |"
-    yield "|---|---|---|---|---|"
+def decided(flows: Sequence[rg.RGFlow]) -> Iterator[dict[str, Any]]:
+    """A row per claim and model: its numbers and what they decide."""
     for claim in CLAIMS:
         for name, results in models(flows).items():
             reading = read(results, claim)
             if reading is not None:
-                cells = (claim.text, name, _measured(reading, claim), _difference(reading), verdict(reading, claim))
-                yield f"| {' | '.join(cells)} |"
+                yield {"claim": claim.text, "where": claim.where, "model": name, "verdict": verdict(reading, claim),
+                       **asdict(reading)}  # fmt: skip
+
+
+def table(rows: Sequence[dict[str, Any]]) -> Iterator[str]:
+    """Markdown, a line per claim and model."""
+    yield "| claim | model | measured | minus random initialisation (95%) | verdict |"
+    yield "|---|---|---|---|---|"
+    before = ""
+    for row in rows:
+        where = "slope" if row["where"] == TREND else "at the end"
+        value = "undefined" if _missing(row["value"]) else f"{where} {_with_interval(row, 'value', 'low', 'high')}"
+        null = (
+            ""
+            if _missing(row["difference"])
+            else _with_interval(row, "difference", "difference_low", "difference_high")
+        )
+        yield f"| {row['claim'] if row['claim'] != before else ''} | {row['model']} | {value} | {null} | {row['verdict']} |"
+        before = row["claim"]
+
+
+def _with_interval(row: dict[str, Any], *names: str) -> str:
+    value, low, high = (row[name] for name in names)
+    return f"{value:+.3g}" + ("" if _missing(low) else f" ({low:+.3g} to {high:+.3g})")
+
+
+def _missing(number: float | None) -> bool:
+    return number is None or not np.isfinite(number)
 
 
 def read(results: Sequence[rg.RGFlow], claim: Claim) -> Reading | None:
@@ -169,22 +203,13 @@ def verdict(reading: Reading, claim: Claim) -> str:
     return "holds" if reading.order_matters else "holds, order not needed"
 
 
-def _measured(reading: Reading, claim: Claim) -> str:
-    where = "slope" if claim.where == TREND else "at the end"
-    return f"{where} {reading.value:+.3g} ({reading.low:+.3g} to {reading.high:+.3g})"
-
-
-def _difference(reading: Reading) -> str:
-    return f"{reading.difference:+.3g} ({reading.difference_low:+.3g} to {reading.difference_high:+.3g})"
-
-
 def draw(flows: Sequence[rg.RGFlow], path: Path) -> None:
     """A panel per claim: the quantity over relative depth, a line per model, and the band of its random initialisations."""
     from matplotlib.figure import Figure
     from matplotlib.style import context
 
     style = {"font.size": 7.5, "axes.spines.top": False, "axes.spines.right": False, "svg.hashsalt": "rgprobe"}
-    shown = [claim for claim in CLAIMS if any(read(results, claim) for results in models(flows).values())]
+    shown = [claim for claim in CLAIMS if any(_defined(results, claim) for results in models(flows).values())]
     columns = 3
     with context(style):
         rows = -(-len(shown) // columns)
@@ -194,18 +219,22 @@ def draw(flows: Sequence[rg.RGFlow], path: Path) -> None:
             _panel(panel, flows, claim)
         for panel in panels[len(shown) :]:
             panel.axis("off")
-        handles, labels = panels[0].get_legend_handles_labels()
-        figure.legend(handles, labels, loc="outside lower center", ncols=4, frameon=False)
+        named = {
+            label: handle for panel in panels for handle, label in zip(*panel.get_legend_handles_labels(), strict=True)
+        }
+        figure.legend(named.values(), named.keys(), loc="outside lower center", ncols=3, frameon=False)
         figure.savefig(path, metadata={"Date": None})
+
+
+def _defined(results: Sequence[rg.RGFlow], claim: Claim) -> bool:
+    reading = read(results, claim)
+    return reading is not None and not _missing(reading.value)
 
 
 COLOURS = ("#2b7bba", "#d1662c", "#16907a", "#b0609a")
 
 
-def _panel(panel: object, flows: Sequence[rg.RGFlow], claim: Claim) -> None:
-    from matplotlib.axes import Axes
-
-    assert isinstance(panel, Axes)
+def _panel(panel: Any, flows: Sequence[rg.RGFlow], claim: Claim) -> None:
     for colour, (name, results) in zip(COLOURS, models(flows).items(), strict=False):
         for flow in results:
             if claim.diagnostic not in flow.diagnostics:
