@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -13,8 +13,9 @@ from rgprobe import categorical
 from rgprobe.errors import OptionError
 from rgprobe.probe.model import Hook, Probe
 
-__all__ = ["PLACES", "patched_divergence", "require_place", "states_at"]
+__all__ = ["PLACES", "Patch", "patched_divergence", "require_place", "states_at"]
 
+Patch = Callable[[Tensor], Tensor]
 PLACES = ("residual", "keys_values")
 BATCH = 8  # patched copies of the prompt that run at once
 
@@ -29,7 +30,7 @@ def states_at(probe: Probe, ids: Int[Tensor, " tokens"], state: int) -> Float[Te
 def patched_divergence(
     probe: Probe,
     ids: Int[Tensor, " tokens"],
-    replace: Callable[[Tensor], Float[Tensor, "patches tokens width"]],
+    patches: Sequence[Patch],
     *,
     state: int,
     score: Int[Tensor, " scored"],
@@ -40,11 +41,11 @@ def patched_divergence(
     Args:
         probe: the model.
         ids: the prompt.
-        replace: from what stands at the patched place, (tokens, features), to what each patch puts there.
+        patches: functions from what stands at the patched place, (tokens, features), to what stands there instead.
         state: residual state that is patched; with `place="keys_values"` the block that reads it.
         score: tokens at which predictions are compared; a patch should move nothing that these tokens see of themselves.
         place: "residual" replaces states, and with them everything that later blocks make of these tokens; "keys_values"
-            replaces the keys and the values that one block's attention reads, each by `replace`, and nothing else. Equal keys
+            replaces the keys and the values that one block's attention reads, each by the patch, and nothing else. Equal keys
             and values of the members of a cluster act as one key with a bias of ln |c|: their weights add up.
 
     Raises:
@@ -53,16 +54,16 @@ def patched_divergence(
     require_place(probe, state, score, place)
     whole = _log_probabilities(probe, ids[None], [], score)[0]
     names = [probe.state_hook(state)] if place == "residual" else _key_and_value(probe, state)
-    patches = _patches(probe, ids, names, replace)
-    count = len(next(iter(patches.values())))
+    here = _standing(probe, ids, names)
     found = []
-    for start in range(0, count, BATCH):
-        part = {name: rows[start : start + BATCH] for name, rows in patches.items()}
-        rows = len(next(iter(part.values())))
-        hooks = [(name, _putting(each)) for name, each in part.items()]
-        patched = _log_probabilities(probe, ids.expand(rows, -1), hooks, score)
+    for start in range(0, len(patches), BATCH):
+        part = patches[start : start + BATCH]
+        hooks = [
+            (name, _putting(torch.stack([_patched(here[name], len(ids), patch) for patch in part]))) for name in names
+        ]
+        patched = _log_probabilities(probe, ids.expand(len(part), -1), hooks, score)
         found.append(categorical.kl(whole, patched).mean(-1))
-    return torch.cat(found).cpu()
+    return torch.cat(found).cpu() if found else torch.empty(0, dtype=torch.float64)
 
 
 def _key_and_value(probe: Probe, block: int) -> list[str]:
@@ -78,10 +79,8 @@ def _key_and_value(probe: Probe, block: int) -> list[str]:
     )  # fmt: skip
 
 
-def _patches(
-    probe: Probe, ids: Tensor, names: list[str], replace: Callable[[Tensor], Tensor]
-) -> dict[str, Float[Tensor, "patches ..."]]:
-    """By hook point, what each patch puts there, in the shape of what stands there."""
+def _standing(probe: Probe, ids: Tensor, names: list[str]) -> dict[str, Tensor]:
+    """By hook point, what stands there in the unpatched pass."""
     seen: dict[str, Tensor] = {}
 
     def keeping(name: str) -> Hook:
@@ -89,15 +88,14 @@ def _patches(
         return lambda tensor, hook: seen.update({name: tensor[0]})
 
     probe.stream(ids, [(name, keeping(name)) for name in names])
-    return {name: _reshaped(seen[name], len(ids), replace) for name in names}
+    return seen
 
 
-def _reshaped(here: Tensor, tokens: int, replace: Callable[[Tensor], Tensor]) -> Tensor:
-    """Rows of one token each for `replace`, whatever axis tokens are on: keys turned by their position have heads first."""
+def _patched(here: Tensor, tokens: int, patch: Patch) -> Tensor:
+    """Rows of one token each for the patch, whatever axis tokens are on: keys turned by their position have heads first."""
     axis = 0 if here.shape[0] == tokens else 1
     moved = here.movedim(axis, 0)
-    rows = replace(moved.reshape(tokens, -1))
-    return rows.reshape(len(rows), *moved.shape).movedim(1, axis + 1).to(here)
+    return patch(moved.reshape(tokens, -1)).reshape(moved.shape).movedim(0, axis).to(here)
 
 
 def _putting(rows: Tensor) -> Hook:

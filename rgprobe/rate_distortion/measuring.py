@@ -19,7 +19,7 @@ from rgprobe.gaussian import Gaussian
 from rgprobe.probe.loading import load
 from rgprobe.probe.merge_metric import state_metrics
 from rgprobe.probe.model import Probe
-from rgprobe.probe.patching import patched_divergence, require_place, states_at
+from rgprobe.probe.patching import Patch, patched_divergence, require_place, states_at
 from rgprobe.rate_distortion.baselines import BASELINES, rolled
 from rgprobe.rate_distortion.record import RateDistortion
 from rgprobe.tracing import trace
@@ -101,26 +101,18 @@ def faithfulness(
     for name, labels in (partitions or {}).items():
         methods[name] = [(len(np.unique(labels)), np.asarray(labels))]
     own = _own_meta_states(grown) if place == "residual" else cluster_means
-    measured = {
-        name: _measure(
-            probe, encoded.ids, layer, merged, scored, [labels for _, labels in each], place,
-            own if name == "tree" else cluster_means,
-        )
-        for name, each in methods.items()
-    }  # fmt: skip
-    points = {
-        name: [(count, value) for (count, _), value in zip(methods[name], values, strict=True)]
-        for name, values in measured.items()
-    }
-    for name, reconstruct in (reconstructions or {}).items():
-        replace = _reconstructing(reconstruct, merged)
-        value = patched_divergence(probe, encoded.ids, replace, state=layer, score=scored, place=place)
-        points[name] = [(len(merged), float(value[0]))]
+    # all in one go: the unpatched pass is made once, and patches of all partitions fill its batches
+    points = [("", 1, _merging(merged, np.zeros(len(merged), dtype=np.int64), cluster_means))]
+    for name, each in methods.items():
+        meta = own if name == "tree" else cluster_means
+        points += [(name, count, _merging(merged, labels, meta)) for count, labels in each]
+    points += [(name, len(merged), _at(merged, change)) for name, change in (reconstructions or {}).items()]
+    patches = [patch for _, _, patch in points]
+    lost = patched_divergence(probe, encoded.ids, patches, state=layer, score=scored, place=place).tolist()
+    whole, measured = lost[0], [(name, count, nats) for (name, count, _), nats in zip(points, lost, strict=True)][1:]
     options = {"layer": layer, "place": place, "belief": belief if tree is None else None, "seed": seed,
                "merge": [int(merged[0]), int(merged[-1]) + 1], "score": [int(scored[0]), int(scored[-1]) + 1]}  # fmt: skip
-    together = [np.zeros(len(merged), dtype=np.int64)]
-    (whole,) = _measure(probe, encoded.ids, layer, merged, scored, together, place, cluster_means)
-    return RateDistortion(_dataset(points, len(merged), whole, probe, encoded.text, options))
+    return RateDistortion(_dataset(measured, len(merged), whole, probe, encoded.text, options))
 
 
 def cluster_means(
@@ -170,34 +162,21 @@ def _own_meta_states(tree: CondensationTree) -> Callable[[Tensor, Tensor], Tenso
     return lambda states, labels: meta_states(states, labels, beliefs)
 
 
-def _measure(
-    probe: Probe,
-    ids: Tensor,
-    layer: int,
-    merged: Tensor,
-    scored: Tensor,
-    labels: Sequence[Labels],
-    place: str,
-    meta: Callable[[Tensor, Tensor], Tensor],
-) -> list[float]:
-    clusters = [torch.from_numpy(np.asarray(each, dtype=np.int64)) for each in labels]
-
-    def replace(here: Tensor) -> Tensor:
-        rows = here.expand(len(clusters), *here.shape).clone()
-        for row, cluster in zip(rows, clusters, strict=True):
-            row[merged] = meta(here[merged], cluster.to(here.device))
-        return rows
-
-    return patched_divergence(probe, ids, replace, state=layer, score=scored, place=place).tolist()
+def _merging(merged: Tensor, labels: Labels, meta: Callable[[Tensor, Tensor], Tensor]) -> Patch:
+    """The merged tokens' states become those of their clusters' meta-tokens."""
+    clusters = torch.from_numpy(np.asarray(labels, dtype=np.int64))
+    return _at(merged, lambda states: meta(states, clusters.to(states.device)))
 
 
-def _reconstructing(reconstruct: Callable[[Tensor], Tensor], merged: Tensor) -> Callable[[Tensor], Tensor]:
-    def replace(here: Tensor) -> Tensor:
+def _at(merged: Tensor, change: Callable[[Tensor], Tensor]) -> Patch:
+    """A change of the merged tokens' states alone."""
+
+    def patch(here: Tensor) -> Tensor:
         row = here.clone()
-        row[merged] = reconstruct(here[merged]).to(here)
-        return row[None]
+        row[merged] = change(here[merged]).to(here)
+        return row
 
-    return replace
+    return patch
 
 
 def _tree(probe: Probe, ids: Tensor, merged: Tensor, scored: Tensor, layer: int, belief: str) -> CondensationTree:
@@ -245,18 +224,19 @@ def _sizes(sizes: Sequence[int] | None, tokens: int) -> list[int]:
 
 
 def _dataset(
-    points: Mapping[str, list[tuple[int, float]]],
+    measured: Sequence[tuple[str, int, float]],
     tokens: int,
     whole: float,
     probe: Probe,
     text: str,
     options: dict[str, Any],
 ) -> xr.Dataset:
-    counts = sorted({count for each in points.values() for count, _ in each})
-    distortion = np.full((len(points), len(counts)), np.nan)
-    for row, each in enumerate(points.values()):
+    names = list(dict.fromkeys(name for name, _, _ in measured))
+    counts = sorted({count for _, count, _ in measured})
+    distortion = np.full((len(names), len(counts)), np.nan)
+    for row, name in enumerate(names):
         for column, count in enumerate(counts):
-            values = [value for at, value in each if at == count]
+            values = [nats for at, size, nats in measured if (at, size) == (name, count)]
             distortion[row, column] = np.mean(values) if values else np.nan
     relative = distortion / whole if whole > 0 else np.full_like(distortion, np.nan)
     share = np.array(counts) / tokens
@@ -271,6 +251,6 @@ def _dataset(
             "relative": (("partition", "clusters"), relative, {"units": "1"}),
             "area": ("partition", area, {"units": "1"}),
         },
-        coords={"partition": list(points), "clusters": counts},
+        coords={"partition": names, "clusters": counts},
         attrs={"tokens": tokens, "provenance": json.dumps(provenance, sort_keys=True)},
     )

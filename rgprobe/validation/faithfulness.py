@@ -38,7 +38,7 @@ def _ids() -> torch.Tensor:
 def _unmerged() -> float:
     """Every token its own meta-token, patched into the pass."""
     found = patching.patched_divergence(
-        _model(), _ids(), lambda here: here[None], state=1, score=torch.arange(TOKENS // 2, TOKENS)
+        _model(), _ids(), [lambda here: here], state=1, score=torch.arange(TOKENS // 2, TOKENS)
     )
     return float(found[0])
 
@@ -50,7 +50,7 @@ def _small_move() -> float:
     states = patching.states_at(_model(), _ids(), 1)
     patch = states.clone()
     patch[2] += 0.01 * (states[3] - states[2])
-    nats = patching.patched_divergence(_model(), _ids(), lambda here: patch[None], state=1, score=scored)
+    nats = patching.patched_divergence(_model(), _ids(), [lambda here: patch], state=1, score=scored)
     step = 0.01 * (beliefs.mean[1] - beliefs.mean[0])
     return float(nats[0]) * len(scored) / (0.5 * float(step @ beliefs.precision[0] @ step))
 

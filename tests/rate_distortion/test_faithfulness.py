@@ -110,7 +110,7 @@ def test_what_is_undefined_is_refused(options, said):
 
 def test_a_patch_must_score_something():
     with pytest.raises(OptionError, match="score"):
-        patched_divergence(load(llama()), IDS, lambda x: x[None], state=1, score=torch.tensor([], dtype=torch.long))
+        patched_divergence(load(llama()), IDS, [lambda x: x], state=1, score=torch.tensor([], dtype=torch.long))
 
 
 @pytest.mark.parametrize("name", BASELINES)
@@ -170,7 +170,7 @@ def test_the_metric_predicts_what_a_small_move_of_a_token_costs():
     step = 0.05 * (states[2] - states[1])
     moved = states.clone()
     moved[1] += step
-    nats = float(patched_divergence(probe, IDS, lambda here: moved[None], state=1, score=scored)) * len(scored)
+    nats = float(patched_divergence(probe, IDS, [lambda here: moved], state=1, score=scored)) * len(scored)
     coordinates = 0.05 * (beliefs.mean[1] - beliefs.mean[0])
     predicted = 0.5 * float(coordinates @ beliefs.precision[0] @ coordinates)
     assert nats == pytest.approx(predicted, rel=0.15)  # 4,000 draws, and a step of finite length
