@@ -1,6 +1,7 @@
 """Do meta-tokens keep what a model computes better than any obvious grouping of its tokens, and at which layers?
 
     python analyses/faithfulness.py SOURCE... --out DIR [--prompts SET|FILE] [--texts 30] [--layers 1 3 5] [--draws 50]
+        [--floor 1]
 
 The first half of each text is merged to a half and to a quarter of its tokens, at one layer at a time, and the predictions of
 the second half are compared with those of the unpatched model. The tree is grown in the metric of what those predictions
@@ -25,7 +26,7 @@ import rgprobe as rg
 from rgprobe.cli.prompt_file import read_prompts
 from rgprobe.condensation import condense
 from rgprobe.models.shipped import shipped_names
-from rgprobe.probe.merge_metric import state_metrics
+from rgprobe.probe.merge_metric import DRAWS, FLOOR, state_metrics
 
 ACTIVATIONS = ("ward", "k_means", "bipartite")
 BASELINES = (*ACTIVATIONS, "windows", "contiguous", "random", "rolled")
@@ -41,7 +42,8 @@ def main() -> None:
     parser.add_argument("--prompts")
     parser.add_argument("--texts", type=int, default=30)
     parser.add_argument("--layers", type=int, nargs="+")
-    parser.add_argument("--draws", type=int, default=50)
+    parser.add_argument("--draws", type=int, default=DRAWS)
+    parser.add_argument("--floor", type=float, default=FLOOR, help="isotropic part of the metric, in units of its mean")
     options = parser.parse_args()
     torch.set_num_threads(1)
     options.out.mkdir(parents=True, exist_ok=True)
@@ -63,7 +65,7 @@ def measured(source: str, options: argparse.Namespace) -> Iterator[dict[str, Any
         (prompt,) = model.encode([text], truncate=True)
         ids = prompt.ids[:LONGEST]
         merged, scored = torch.arange(1, len(ids) // 2), torch.arange(len(ids) // 2, len(ids))
-        metrics = state_metrics(model, ids, merged, scored=scored, draws=options.draws)
+        metrics = state_metrics(model, ids, merged, scored=scored, draws=options.draws, floor=options.floor)
         sizes = {share: max(len(merged) // share, 1) for share in SHARES}
         for layer in layers:
             tree = condense(metrics[layer], centroid="shift")
