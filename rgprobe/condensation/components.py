@@ -106,10 +106,10 @@ def number_of_components(
 
 
 def _matrix(beliefs: Gaussian | np.ndarray | Tensor | None, matrix: np.ndarray | None) -> np.ndarray:
-    if (beliefs is None) == (matrix is None):
-        raise OptionError("components", expected="beliefs or matrix", received="both or neither", remedy="pass one")
-    if matrix is None:
+    if beliefs is not None and matrix is None:
         return divergences(beliefs)
+    if matrix is None or beliefs is not None:
+        raise OptionError("components", expected="beliefs or matrix", received="both or neither", remedy="pass one")
     given = np.asarray(matrix, dtype=np.float64)
     if given.ndim != 2 or given.shape[0] != given.shape[1] or not len(given):
         raise BadInput("matrix", expected="divergences of shape (N, N)", received=f"shape {given.shape}",
