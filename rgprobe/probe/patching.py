@@ -11,6 +11,7 @@ from torch import Tensor
 
 from rgprobe import categorical
 from rgprobe.errors import OptionError
+from rgprobe.probe.block_maps import SAME, BlockMap, block_maps, relative_error
 from rgprobe.probe.model import Hook, Probe
 
 __all__ = ["PLACES", "Patch", "patched_divergence", "require_place", "states_at"]
@@ -52,18 +53,25 @@ def patched_divergence(
         OptionError: an unknown place, no scored token, or keys and values of the output end.
     """
     require_place(probe, state, score, place)
-    whole = _log_probabilities(probe, ids[None], [], score)[0]
+    if not len(patches):
+        return torch.empty(0, dtype=torch.float64)
     names = [probe.state_hook(state)] if place == "residual" else _key_and_value(probe, state)
     here = _standing(probe, ids, names)
-    found = []
-    for start in range(0, len(patches), BATCH):
-        part = patches[start : start + BATCH]
-        hooks = [
-            (name, _putting(torch.stack([_patched(here[name], len(ids), patch) for patch in part]))) for name in names
-        ]
-        patched = _log_probabilities(probe, ids.expand(len(part), -1), hooks, score)
-        found.append(categorical.kl(whole, patched).mean(-1))
-    return torch.cat(found).cpu() if found else torch.empty(0, dtype=torch.float64)
+    # the unpatched pass is the first row; all batches are equally large, because arguments of blocks belong to a batch
+    each = [lambda states: states, *patches]
+    size = min(BATCH, len(each))
+    each += [each[0]] * (-len(each) % size)
+    predicted = _Predicted(probe, ids.expand(size, -1), score, tail=state if place == "residual" else None)
+    found: list[Tensor] = []
+    whole: Tensor | None = None
+    for start in range(0, len(each), size):
+        part = each[start : start + size]
+        log_p = predicted(
+            {name: torch.stack([_patched(here[name], len(ids), patch) for patch in part]) for name in names}
+        )
+        whole = log_p[0] if whole is None else whole
+        found.append(categorical.kl(whole, log_p).mean(-1))
+    return torch.cat(found)[1 : len(patches) + 1].cpu()
 
 
 def _key_and_value(probe: Probe, block: int) -> list[str]:
@@ -105,14 +113,41 @@ def _putting(rows: Tensor) -> Hook:
     return put
 
 
-@torch.inference_mode()
-def _log_probabilities(
-    probe: Probe, rows: Int[Tensor, "rows tokens"], hooks: list[tuple[str, Hook]], score: Tensor
-) -> Float64[Tensor, "rows scored vocabulary"]:
-    last: list[Tensor] = []
-    hooks = [*hooks, (probe.state_hook(probe.n_blocks), lambda tensor, hook: last.append(tensor[:, score]))]
-    probe.rows_to_last_state(rows, hooks)
-    return probe.readout(last[0]).double().log_softmax(-1)
+class _Predicted:
+    """Log-probabilities at the scored tokens, given what stands at the patched place.
+
+    What comes before a patched state is the same in every pass. So after the first one only the blocks behind it are called,
+    where they are maps of the residual stream.
+    """
+
+    def __init__(self, probe: Probe, rows: Int[Tensor, "rows tokens"], score: Tensor, *, tail: int | None) -> None:
+        self.probe, self.rows, self.score, self.state = probe, rows, score, tail
+        self.blocks: tuple[BlockMap, ...] | None = None
+
+    @torch.inference_mode()
+    def __call__(self, standing: dict[str, Tensor]) -> Float64[Tensor, "rows scored vocabulary"]:
+        if self.blocks is not None:
+            (x,) = standing.values()
+            last = self._behind(x, self.blocks)
+        else:
+            last = self._whole(standing)
+        return self.probe.readout(last[:, self.score]).double().log_softmax(-1)
+
+    def _whole(self, standing: dict[str, Tensor]) -> Tensor:
+        seen: list[Tensor] = []
+        hooks = [(name, _putting(rows)) for name, rows in standing.items()]
+        ending = (self.probe.state_hook(self.probe.n_blocks), lambda tensor, hook: seen.append(tensor))
+        blocks = block_maps(self.probe, self.rows, [*hooks, ending])
+        if self.state is not None:
+            (x,) = standing.values()
+            if relative_error(self._behind(x, blocks), seen[0]) <= SAME:
+                self.blocks = blocks
+        return seen[0]
+
+    def _behind(self, x: Tensor, blocks: tuple[BlockMap, ...]) -> Tensor:
+        for block in blocks[self.state :]:
+            x = block(x)
+        return x
 
 
 def require_place(probe: Probe, state: int, score: Int[Tensor, " scored"], place: str) -> None:

@@ -14,22 +14,19 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
-from transformers.cache_utils import Cache
 
 from rgprobe.errors import NumericalRefusal, OptionError
+from rgprobe.probe.block_maps import SAME, BlockMap, block_maps, relative_error
 from rgprobe.probe.model import Hook, Probe
 
 __all__ = ["Linearization", "PromptFlow", "block_products", "linearized", "prompt_flow", "pushed_forward"]
 
 Map = Callable[[Tensor], Tensor]
-
-SAME = 1e-4  # relative; a block called by itself must give the state that the whole pass gave
 
 
 @dataclass(frozen=True, eq=False)
@@ -180,56 +177,30 @@ def prompt_flow(probe: Probe, ids: Int[Tensor, " tokens"]) -> PromptFlow:
     Raises:
         NumericalRefusal: a block by itself does not reproduce the states, so it is no map of the residual stream alone.
     """
-    calls: dict[int, tuple[tuple[Any, ...], dict[str, Any]]] = {}
     states: list[Tensor] = []
-
-    def remember(index: int) -> Callable[..., None]:
-        return lambda module, args, kwargs: calls.__setitem__(index, (args, kwargs))
-
-    modules = list(probe.bridge.blocks)
-    handles = [
-        module.register_forward_pre_hook(remember(index), with_kwargs=True) for index, module in enumerate(modules)
-    ]
     hooks: list[tuple[str, Hook]] = [
-        (probe.state_hook(state), lambda tensor, hook: states.append(tensor[0])) for state in range(len(modules) + 1)
+        (probe.state_hook(state), lambda tensor, hook: states.append(tensor[0])) for state in range(probe.n_blocks + 1)
     ]
-    try:
-        with _differentiating(), torch.no_grad():
-            probe.rows_to_last_state(ids[None], hooks)
-    finally:
-        for handle in handles:
-            handle.remove()
-    flow = PromptFlow(
-        torch.stack(states).detach(),
-        tuple(_block_map(probe, module, *calls[index]) for index, module in enumerate(modules)),
-    )
+    with _differentiating(), torch.no_grad():
+        maps = block_maps(probe, ids[None], hooks)
+    flow = PromptFlow(torch.stack(states).detach(), tuple(map(_of_one_prompt, maps)))
     _verify(probe, flow)
     return flow
 
 
-def _block_map(probe: Probe, module: torch.nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Map:
-    rest = tuple(_without_cache(arg) for arg in args[1:])
-    named = {name: _without_cache(arg) for name, arg in kwargs.items() if name != "hidden_states"}
-
+def _of_one_prompt(block: BlockMap) -> Map:
     def apply(x: Tensor) -> Tensor:
-        with probe.evaluating(), sdpa_kernel(SDPBackend.MATH):
-            out = module(x[None], *rest, **named)
-        return (out[0] if isinstance(out, tuple) else out)[0]
+        with sdpa_kernel(SDPBackend.MATH):
+            return block(x[None])[0]
 
     return apply
-
-
-def _without_cache(argument: Any) -> Any:
-    # a block that is called twice would find its own keys in the cache and attend to them
-    return None if isinstance(argument, Cache) else argument
 
 
 def _verify(probe: Probe, flow: PromptFlow) -> None:
     for index, block in enumerate(flow.blocks):
         with torch.no_grad():
             found = block(flow.states[index])
-        target = flow.states[index + 1]
-        error = float((found - target).norm() / target.norm()) if found.shape == target.shape else float("inf")
+        error = relative_error(found, flow.states[index + 1])
         if not error <= SAME:
             raise NumericalRefusal(
                 f"block {index} of {probe.name}", expected="a map of the residual stream alone, the same when called by itself",
