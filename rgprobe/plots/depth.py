@@ -6,18 +6,9 @@ from collections.abc import Iterator
 
 import numpy as np
 import plotly.graph_objects as go
-import xarray as xr
 
-from rgprobe.plots.arrays import (
-    Flows,
-    depth_dim,
-    items,
-    named_flows,
-    policy_sink,
-    quantity_label,
-    select,
-    unit_label,
-)
+from rgprobe.plots.arrays import Flows, named_flows, quantity_label, select
+from rgprobe.plots.depth_series import DepthSeries, depth_series
 from rgprobe.plots.scales import fit_values
 from rgprobe.plots.style import DASHES, MEASURED, NULL_COLOURS, SOURCES, depth_axis, new_figure, shade
 from rgprobe.plots.tokens import figure_text
@@ -40,62 +31,45 @@ def flow_over_depth(flows: Flows, diagnostic: str, quantity: str) -> go.Figure:
     Raises:
         OptionError: a flow holds no such diagnostic or quantity.
     """
-    arrays = {name: select(flow, diagnostic, quantity) for name, flow in named_flows(flows).items()}
-    first = next(iter(arrays.values()))
-    dim = depth_dim(first)
-    depths = {name: _depths(each) for name, each in arrays.items()}
-    relative = len({len(each) for each in depths.values()}) > 1
-    figure = new_figure(height=280 + 40 * len(arrays))
-    for index, (name, each) in enumerate(arrays.items()):
-        x = np.linspace(0, 1, len(depths[name])) if relative else depths[name]
-        colour = MEASURED if len(arrays) == 1 else SOURCES[index % len(SOURCES)]
-        figure.add_traces(list(_traces(each, x, name=figure_text(name), colour=colour, alone=len(arrays) == 1)))
+    named = {name: depth_series(select(flow, diagnostic, quantity)) for name, flow in named_flows(flows).items()}
+    first = next(iter(named.values()))
+    relative = len({len(series.depths) for series in named.values()}) > 1
+    figure = new_figure(height=280 + 40 * len(named))
+    for index, (name, series) in enumerate(named.items()):
+        x = np.linspace(0, 1, len(series.depths)) if relative else series.depths
+        colour = MEASURED if len(named) == 1 else SOURCES[index % len(SOURCES)]
+        figure.add_traces(list(_traces(series, x, name=figure_text(name), colour=colour, alone=len(named) == 1)))
     if relative:
         figure.update_xaxes(
             title="relative depth", tickvals=[0, 0.5, 1], ticktext=["0<br>input end", "0.5", "1<br>output end"]
         )
     else:
-        figure.update_xaxes(**depth_axis(dim, next(iter(depths.values()))))
-    figure.update_yaxes(title=f"{quantity_label(quantity)}<br>({unit_label(first)})")
+        figure.update_xaxes(**depth_axis(first.dim, first.depths))
+    figure.update_yaxes(title=f"{quantity_label(quantity)}<br>({first.units})")
     fit_values(figure)
     return figure
 
 
-def _depths(arrays: xr.Dataset) -> np.ndarray:
-    dim = depth_dim(arrays)
-    return arrays[dim].values if dim in arrays.coords else np.arange(arrays.sizes[dim])
-
-
-def _traces(arrays: xr.Dataset, x: np.ndarray, *, name: str, colour: str, alone: bool) -> Iterator[go.Scatter]:
+def _traces(series: DepthSeries, x: np.ndarray, *, name: str, colour: str, alone: bool) -> Iterator[go.Scatter]:
     """Back to front: null bands, interval, heads, the other sink, the line itself."""
-    sink = policy_sink(arrays)
-    chosen = arrays if sink is None else arrays.sel(sink=sink)
-    units = unit_label(arrays)
-    for index, null in enumerate(items(arrays, "null_model") if "null" in arrays else []):
-        here = chosen.sel(null_model=null)
+    units = series.units
+    for index, (null, drawn) in enumerate(series.nulls.items()):
         label = quantity_label(null) if alone else f"{name}: {quantity_label(null)}"
         tint = NULL_COLOURS[index % len(NULL_COLOURS)] if alone else colour
-        yield from band(x, _over_heads(here["null_low"]), _over_heads(here["null_high"]), shade(tint, 0.2), label)
+        yield from band(x, drawn.low, drawn.high, shade(tint, 0.2), label)
         style = {"color": tint, "width": 1.5, "dash": DASHES[index % len(DASHES)]}
-        yield line(x, _over_heads(here["null"]), label, style, f"{label}: %{{y:.4g}} {units}")
-    yield from band(x, _over_heads(chosen["value_low"]), _over_heads(chosen["value_high"]), shade(colour, 0.25), name)
-    if "head" in chosen["value"].dims:
-        yield _heads(chosen["value"], x, name, colour)
-    for other in [label for label in items(arrays, "sink") if label != sink]:
+        yield line(x, drawn.mean, label, style, f"{label}: %{{y:.4g}} {units}")
+    yield from band(x, series.low, series.high, shade(colour, 0.25), name)
+    if series.heads is not None:
+        yield _heads(series.heads, x, name, colour)
+    for other, y in series.other_sinks.items():
         style = {"color": colour, "width": 1.2, "dash": "dot"}
-        label = f"{name}, sink {other}"
-        y = _over_heads(arrays["value"].sel(sink=other))
-        if not np.array_equal(y, _over_heads(chosen["value"]), equal_nan=True):
-            yield line(x, y, label, style, f"sink {other}: %{{y:.4g}} {units}")
-    mean = line(x, _over_heads(chosen["value"]), name, {"color": colour, "width": 2.5}, f"{name}: %{{y:.4g}} {units}")
-    if "head" not in chosen["value"].dims:
-        mean.update(customdata=chosen["verdict"].values.astype(str).tolist(), mode="lines+markers")
+        yield line(x, y, f"{name}, sink {other}", style, f"sink {other}: %{{y:.4g}} {units}")
+    mean = line(x, series.value, name, {"color": colour, "width": 2.5}, f"{name}: %{{y:.4g}} {units}")
+    if series.verdict is not None:
+        mean.update(customdata=series.verdict.tolist(), mode="lines+markers")
         mean.update(marker={"size": 6}, hovertemplate=f"{name}: %{{y:.4g}} {units}<br>%{{customdata}}<extra></extra>")
     yield mean
-
-
-def _over_heads(values: xr.DataArray) -> np.ndarray:
-    return (values.mean("head") if "head" in values.dims else values).values.astype(float)
 
 
 def line(x: np.ndarray, y: np.ndarray, name: str, style: dict[str, object], hover: str) -> go.Scatter:
@@ -115,8 +89,7 @@ def band(x: np.ndarray, low: np.ndarray, high: np.ndarray, fill: str, name: str)
     yield go.Scatter(x=x[defined], y=high[defined], name=f"{name} high", fill="tonexty", fillcolor=fill, **edge)
 
 
-def _heads(values: xr.DataArray, x: np.ndarray, name: str, colour: str) -> go.Scatter:
-    grid = values.transpose(..., "head").values.astype(float)
+def _heads(grid: np.ndarray, x: np.ndarray, name: str, colour: str) -> go.Scatter:
     n_heads = grid.shape[1]
     heads = np.tile(np.arange(n_heads), len(x))
     return go.Scatter(

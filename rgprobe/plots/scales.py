@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import plotly.graph_objects as go
 
-__all__ = ["fit_values", "fitted_axis", "is_wide", "log_ticks"]
+__all__ = ["fit_values", "fitted_axis", "is_wide", "log_ticks", "value_limits"]
 
 WIDE = 30.0  # ratio of largest to smallest from which an axis of positive values is logarithmic
 SMALLEST = 1e-8  # of the largest value: a probability of 1e-50 runs off the frame rather than flatten the rest
@@ -55,23 +55,46 @@ def fitted_axis(traces: Sequence[go.Scatter], *, title: str, logarithmic: bool =
     """
     bands = [trace for trace in traces if trace.line.width == 0]
     lines = _values([trace for trace in traces if trace.line.width != 0])
-    if len(lines) == 0:
+    limits = value_limits(lines, _values(bands), logarithmic=logarithmic)
+    if limits is None:
         return {"title": {"text": title}}
+    is_log, low, high = limits
+    if is_log:
+        for band in bands:
+            band.y = np.maximum(band.y, 1.3 * low / 10)
+        ticks, text = log_ticks(low, high)
+        return {"type": "log", "range": [np.log10(low), np.log10(high)], "ticktext": text,
+                "title": {"text": title.replace(")", ", log)")}, "tickvals": [10**tick for tick in ticks]}  # fmt: skip
+    return {"title": {"text": title}, "range": [low, high]}
+
+
+def value_limits(lines: np.ndarray, bands: np.ndarray, *, logarithmic: bool = True) -> tuple[bool, float, float] | None:
+    """Whether the axis of these values is logarithmic, and its ends; None where everything fits or nothing is there.
+
+    Args:
+        lines: what is measured; NaN is left out.
+        bands: the bounds of intervals, which may be cut.
+
+    Example:
+        >>> value_limits(np.array([1.0, 2.0]), np.array([-9.0, 9.0]))
+        (False, 0.565..., 2.435...)
+        >>> value_limits(np.array([1.0, 2.0]), np.array([0.9, 2.1])) is None
+        True
+    """
+    lines, bands = lines[np.isfinite(lines)], bands[np.isfinite(bands)]
+    if len(lines) == 0:
+        return None
     low, high = lines.min(), lines.max()
     if logarithmic and is_wide(lines):
         low = max(low, high * SMALLEST)
-        for band in bands:
-            band.y = np.maximum(band.y, low / 10)
-        ticks, text = log_ticks(low / 1.3, high * 1.3)
-        return {"type": "log", "range": [np.log10(low / 1.3), np.log10(high * 1.3)], "ticktext": text,
-                "title": {"text": title.replace(")", ", log)")}, "tickvals": [10**tick for tick in ticks]}  # fmt: skip
-    reach = np.concatenate([lines, _values(bands)])
+        return True, float(low / 1.3), float(high * 1.3)
+    reach = np.concatenate([lines, bands])
     span = max(high - low, 1e-12 * max(abs(high), 1.0))
     bottom, top = max(reach.min(), low - OVERSHOOT * span), min(reach.max(), high + OVERSHOOT * span)
     if bottom <= reach.min() and top >= reach.max():
-        return {"title": {"text": title}}
+        return None
     pad = 0.05 * (top - bottom)
-    return {"title": {"text": title}, "range": [bottom - pad, top + pad]}
+    return False, float(bottom - pad), float(top + pad)
 
 
 def _values(traces: Sequence[go.Scatter]) -> np.ndarray:
