@@ -2,7 +2,9 @@ r"""Connected components of beliefs: tokens are linked where each is within epsi
 
 Two tokens a, b are linked if KL(a || b) < epsilon and KL(b || a) < epsilon. A component is what links reach, so its members
 need not be near each other: a chain of beliefs, each near the next, is one component however long, while merging it into
-one meta-token loses much. The agglomerative tree charges that loss, and components do not. The number of components as a
+one meta-token loses much. The agglomerative tree charges that loss, and components do not: at one epsilon, the components are
+compared with the largest clusters of a tree *all* of whose pairs are linked. Those are as many or more, equally many where
+tokens are in groups. The number of components as a
 function of epsilon is a zero-dimensional persistence barcode (H0): every token is born at 0, and one component dies at each
 height of the single-linkage tree over max(KL(a || b), KL(b || a)).
 
@@ -21,10 +23,11 @@ from torch import Tensor
 
 from rgprobe import categorical
 from rgprobe.condensation.beliefs import as_beliefs
+from rgprobe.condensation.tree import CondensationTree
 from rgprobe.errors import BadInput, NumericalRefusal, OptionError
 from rgprobe.gaussian import Gaussian, pairwise_kl
 
-__all__ = ["component_deaths", "components", "divergences", "number_of_components"]
+__all__ = ["component_deaths", "components", "divergences", "number_of_components", "tree_diameters"]
 
 LARGEST = float(np.finfo(np.float64).max)
 Matrix = Float64[np.ndarray, "N N"]
@@ -93,10 +96,47 @@ def component_deaths(
     return np.where(deaths < LARGEST, deaths, np.inf)
 
 
+def tree_diameters(
+    tree: CondensationTree, beliefs: Gaussian | np.ndarray | Tensor | None = None, *, matrix: np.ndarray | None = None
+) -> Float64[np.ndarray, "M"]:
+    """The largest divergence between two tokens below each merge of a tree, (N - 1,), nats.
+
+    A cluster within epsilon has all its pairs linked. Diameters grow from node to parent, so the merges with a diameter below
+    epsilon are whole subtrees, and N less their number is the least number of such clusters that the tree has: see
+    `number_of_components`.
+
+    Args:
+        tree: over the same tokens.
+        beliefs, matrix: as for `components`.
+
+    Raises:
+        BadInput: a tree over other tokens.
+
+    Example:
+        >>> tree = CondensationTree.from_parents([3, 3, 4, 4, -1], [0.1, 0.2])
+        >>> tree_diameters(tree, matrix=np.array([[0.0, 1.0, 9.0], [1.0, 0.0, 4.0], [9.0, 4.0, 0.0]])).tolist()
+        [1.0, 9.0]
+    """
+    both = _matrix(beliefs, matrix)
+    if len(both) != tree.n_leaves:
+        raise BadInput("tree", expected=f"a tree of {len(both)} tokens", received=str(tree),
+                       remedy="condense the same beliefs")  # fmt: skip
+    below = [np.array([leaf]) for leaf in range(tree.n_leaves)]
+    diameters: list[float] = [0.0] * tree.n_leaves
+    for a, b in tree.linkage[:, :2].astype(int).tolist():
+        diameters.append(max(diameters[a], diameters[b], float(both[np.ix_(below[a], below[b])].max())))
+        below.append(np.concatenate([below[a], below[b]]))
+    return np.array(diameters[tree.n_leaves :], dtype=np.float64)
+
+
 def number_of_components(
     deaths: Float64[np.ndarray, "*batch M"], epsilon: Float64[np.ndarray, "*#batch"] | float
 ) -> Int[np.ndarray, "*batch"]:
-    """How many components are left at epsilon; deaths that are NaN, of shorter barcodes, count for none.
+    """How many components, or clusters of a tree, are left at epsilon: 1 and one for each death, or diameter, not below it.
+
+    Args:
+        deaths: what `component_deaths` or `tree_diameters` gave; NaN, of shorter ones, counts for none.
+        epsilon: nats.
 
     Example:
         >>> int(number_of_components(np.array([1.0, 4.0]), 2.0))

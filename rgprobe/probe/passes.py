@@ -17,6 +17,7 @@ from rgprobe.probe.model import Probe
 from rgprobe.probe.positions import positions, positions_cost
 from rgprobe.probe.prompts import EncodedPrompt
 from rgprobe.probe.truncation import truncation, truncation_cost
+from rgprobe.probe.untransported import untransported, untransported_cost
 
 __all__ = ["PASSES", "OwnPasses", "measured_by"]
 
@@ -43,6 +44,7 @@ PASSES: dict[str, OwnPasses] = {
     "gains": OwnPasses(gains, gains_cost),
     "positions": OwnPasses(positions, positions_cost),
     "truncation": OwnPasses(truncation, truncation_cost),
+    "untransported": OwnPasses(untransported, untransported_cost),
 }
 
 

@@ -55,6 +55,7 @@ POOLED = (
     "positional",
     "real_space_information",
     "running_couplings",
+    "scaling_dimension",
     "scale_separation",
     "universality",
     "correlation",
