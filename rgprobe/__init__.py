@@ -19,12 +19,14 @@ if TYPE_CHECKING:
     from rgprobe import gaussian as gaussian
     from rgprobe import plots as plots
     from rgprobe import testbeds as testbeds
+    from rgprobe.cache_trace import trace_cache as trace_cache
     from rgprobe.comparison import FlowComparison as FlowComparison
     from rgprobe.comparison import compare as compare
     from rgprobe.comparison import open_comparison as open_comparison
     from rgprobe.condensation import CondensationTree as CondensationTree
     from rgprobe.condensation import condense as condense
     from rgprobe.flow import run as run
+    from rgprobe.measuring import measure as measure
     from rgprobe.probe.loading import load as load
     from rgprobe.rate_distortion import RateDistortion as RateDistortion
     from rgprobe.rate_distortion import faithfulness as faithfulness
@@ -48,12 +50,14 @@ _HOMES = {
     "open_flow": "rgprobe.rg_flow",
     "run": "rgprobe.flow",
     "trace": "rgprobe.tracing",
+    "measure": "rgprobe.measuring",
     "write_report": "rgprobe.report",
 }
 _PACKAGES = ("gaussian", "plots", "testbeds")
 
 __all__ = [*_HOMES, *_PACKAGES]
 
+    "trace_cache": "rgprobe.cache_trace",
 
 def __getattr__(name: str) -> Any:
     if name in _PACKAGES:

@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
-import xarray as xr
 from threadpoolctl import threadpool_limits
 
-from rgprobe.assembly import NullMeasurements, assemble_node
-from rgprobe.diagnostics import Diagnostic, Measurement, applicable, select
+from rgprobe.diagnostics import applicable, select
 from rgprobe.errors import OptionError
 from rgprobe.estimating import CostEstimate, estimate_cost
+from rgprobe.measuring import assemble_flow, measurements
 from rgprobe.nulls import shuffle_tokens
 from rgprobe.probe.loading import load
 from rgprobe.probe.model import Probe
 from rgprobe.rg_flow import RGFlow
-from rgprobe.tracing import BeliefTrace, trace
+from rgprobe.tracing import trace
 
 __all__ = ["run"]
 
@@ -79,51 +77,22 @@ def run(
 
     with tick(f"{probe.name}: measuring"):
         traced = trace(probe, prompts, attention_mask=options.get("attention_mask"), on_prompt=tick.step, **settings)
-    measured = _measure(chosen, traced)
+    measured = measurements(chosen, traced)
     seeds = [int(s) for s in np.random.SeedSequence(seed).generate_state(nulls + shuffles)]
     random_init = []
     for number, null_seed in enumerate(seeds[:nulls]):
         with tick(f"random init {number + 1} of {nulls}"), probe.randomised(null_seed) as null:
             ids = [prompt.ids for prompt in encoded]
-            random_init.append(_measure(chosen, trace(null, ids, on_prompt=tick.step, **settings)))
+            random_init.append(measurements(chosen, trace(null, ids, on_prompt=tick.step, **settings)))
     shuffled = []
     special = _special_ids(probe)
     for number, null_seed in enumerate(seeds[nulls:]):
         with tick(f"shuffled tokens {number + 1} of {shuffles}"):
             ids = [shuffle_tokens(p, seed=null_seed + i, special=special) for i, p in enumerate(encoded)]
-            shuffled.append(_measure(chosen, trace(probe, ids, on_prompt=tick.step, **settings)))
-    nodes = {
-        d.name: assemble_node(
-            d,
-            measured[d.name],
-            NullMeasurements([m[d.name] for m in random_init], [m[d.name] for m in shuffled]),
-            seed=seed,
-        )
-        for d in chosen
-    }
+            shuffled.append(measurements(chosen, trace(probe, ids, on_prompt=tick.step, **settings)))
     drawn = {"random_init_seeds": seeds[:nulls], "shuffle_seeds": seeds[nulls:]}
     provenance = {**traced.provenance, "seed": seed, "nulls": drawn}
-    return RGFlow(_tree(nodes, traced, provenance))
-
-
-def _measure(chosen: Sequence[Diagnostic], traced: BeliefTrace) -> dict[str, Measurement]:
-    return {diagnostic.name: diagnostic.measure(traced) for diagnostic in chosen}
-
-
-def _tree(nodes: Mapping[str, xr.Dataset], traced: BeliefTrace, provenance: dict[str, Any]) -> xr.DataTree:
-    texts = json.dumps({"prompts": traced.prompts, "tokens": traced.tokens, "groups": traced.groups})
-    prompts = xr.Dataset(
-        {
-            "token_ids": (("prompt", "token"), traced.token_ids),
-            "token_mask": (("prompt", "token"), traced.token_mask.astype(np.int8)),
-            "positions": (("prompt", "position"), traced.positions),
-        },
-        attrs={"texts": texts},
-    )
-    root = xr.Dataset(
-        attrs={"provenance": json.dumps(provenance, sort_keys=True, default=str), "format": "rgprobe flow 1"}
-    )
-    return xr.DataTree.from_dict({"/": root, "prompts": prompts, **dict(nodes)})
+    return assemble_flow(chosen, measured, random_init, shuffled, traced, provenance)
 
 
 def _special_ids(probe: Probe) -> frozenset[int]:

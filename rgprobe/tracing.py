@@ -16,7 +16,7 @@ from rgprobe.probe.loading import load
 from rgprobe.probe.model import Probe
 from rgprobe.probe.prompt_trace import COLLECTIONS, PASSES, REDUCTIONS, trace_prompt
 
-__all__ = ["COLLECTIONS", "BeliefTrace", "trace"]
+__all__ = ["COLLECTIONS", "BeliefTrace", "recorded_positions", "trace"]
 
 
 def trace(
@@ -81,7 +81,7 @@ def trace(
     probe = load(model)
     estimator.check(probe)
     encoded = probe.encode(prompts, bos=bos, truncate=truncate, attention_mask=attention_mask)
-    recorded = [_recorded_positions(len(prompt), positions, sink) for prompt in encoded]
+    recorded = [recorded_positions(len(prompt), positions, sink) for prompt in encoded]
     wanted = _answer_ids(probe, answers, len(encoded))
     _check_groups(groups, len(encoded))
     parts = []
@@ -98,7 +98,7 @@ def trace(
     return assemble(probe, encoded, recorded, parts, options)
 
 
-def _recorded_positions(length: int, positions: int | Sequence[int], sink: str) -> np.ndarray:
+def recorded_positions(length: int, positions: int | Sequence[int], sink: str) -> np.ndarray:
     """Evenly spaced token indices; without the sink where there is any other token."""
     first = 1 if sink == "exclude" and length > 1 else 0
     if not isinstance(positions, int):

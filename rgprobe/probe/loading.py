@@ -17,6 +17,7 @@ from torch import nn
 from rgprobe.errors import CheckpointError, DeviceError, OptionError
 from rgprobe.models.shipped import shipped_names, shipped_path, verify_shipped
 from rgprobe.probe.checkpoint import CheckpointDirectory, inspect_directory
+from rgprobe.probe.hooked import Hooked, is_hooked, settings_of
 from rgprobe.probe.model import Probe, Source
 from rgprobe.probe.reading import first_line, read_model, read_tokenizer, require_finite
 from rgprobe.probe.reinitialise import skeleton
@@ -39,7 +40,8 @@ def load(
 
     Args:
         source: a shipped name ("standard-small"), a local directory in Hugging Face format, a hub id, a `transformers`
-            model, a `TransformerBridge`, a gauge checkpoint or `GaugeTransformer`, or a `Probe` (returned as it is).
+            model, a `TransformerBridge`, what behaves like transformer_lens's former `HookedTransformer`, a gauge checkpoint or
+            `GaugeTransformer`, or a `Probe` (returned as it is).
         tokenizer: overrides the tokenizer found with the model; a model in hand without one takes token ids as prompts.
         device: "auto" (CUDA where there is one), "cpu", "cuda" or "cuda:N". Ignored for a model already in hand.
         dtype: of the weights of a checkpoint. Statistics are never computed below float32. Ignored for a model in hand.
@@ -81,11 +83,16 @@ def _load_object(source: Any, tokenizer: Any) -> Probe:
     if type(source).__name__ == "GaugeTransformer":
         record = Source("module", "GaugeTransformer", {"state_dict": digest_of(source)}, source.cfg.to_dict())
         return Probe(source, tokenizer if tokenizer is not None else source.tokenizer, record, owned=False)
+    if is_hooked(source):
+        name = str(getattr(source.cfg, "model_name", None) or type(source).__name__)
+        record = Source("hooked", name, {"state_dict": digest_of(source)}, settings_of(source))
+        given = tokenizer if tokenizer is not None else getattr(source, "tokenizer", None)
+        return Probe(Hooked(source), given, record, owned=False)
     if isinstance(source, nn.Module) and hasattr(source, "config"):
         return _load_module(source, tokenizer)
     raise CheckpointError(
         "source",
-        expected="a shipped name, directory, hub id, transformers model, TransformerBridge or GaugeTransformer",
+        expected="a shipped name, directory, hub id, transformers model, hooked model, TransformerBridge or GaugeTransformer",
         received=type(source).__name__,
         remedy=f"shipped names are: {', '.join(shipped_names())}",
     )

@@ -27,7 +27,7 @@ class Source:
     """Where a model came from.
 
     Attributes:
-        kind: "shipped", "directory", "hub", "module" or "bridge".
+        kind: "shipped", "directory", "hub", "module", "bridge", "hooked" or "activations".
         name: what to call it.
         sha256: digests by file name, or of the state dict of a model that was in memory.
         config: the model's configuration.
