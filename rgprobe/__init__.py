@@ -33,6 +33,9 @@ if TYPE_CHECKING:
     from rgprobe.report import write_report as write_report
     from rgprobe.rg_flow import RGFlow as RGFlow
     from rgprobe.rg_flow import open_flow as open_flow
+    from rgprobe.sweeping import Sweep as Sweep
+    from rgprobe.sweeping import open_sweep as open_sweep
+    from rgprobe.sweeping import sweep as sweep
     from rgprobe.tracing import BeliefTrace as BeliefTrace
     from rgprobe.tracing import trace as trace
 
@@ -42,13 +45,16 @@ _HOMES = {
     "FlowComparison": "rgprobe.comparison",
     "RGFlow": "rgprobe.rg_flow",
     "RateDistortion": "rgprobe.rate_distortion",
+    "Sweep": "rgprobe.sweeping",
     "compare": "rgprobe.comparison",
     "condense": "rgprobe.condensation",
     "faithfulness": "rgprobe.rate_distortion",
     "load": "rgprobe.probe.loading",
     "open_comparison": "rgprobe.comparison",
     "open_flow": "rgprobe.rg_flow",
+    "open_sweep": "rgprobe.sweeping",
     "run": "rgprobe.flow",
+    "sweep": "rgprobe.sweeping",
     "trace": "rgprobe.tracing",
     "measure": "rgprobe.measuring",
     "write_report": "rgprobe.report",

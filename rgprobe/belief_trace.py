@@ -23,7 +23,9 @@ from rgprobe.probe.ragged import stack_ragged
 from rgprobe.probe.states import GEOMETRY
 from rgprobe.probe.units import UNITS
 
-__all__ = ["BeliefTrace", "assemble"]
+__all__ = ["BeliefTrace", "assemble", "library_versions"]
+
+PACKAGES = ("rgprobe", "torch", "transformers", "transformer_lens", "numpy", "scipy", "xarray")
 
 
 @dataclass(frozen=True)
@@ -192,9 +194,13 @@ def _collected(parts: Sequence[PromptTrace], name: str) -> list[Any]:
     return [getattr(part, name) for part in parts if getattr(part, name) is not None]
 
 
+def library_versions() -> dict[str, str]:
+    """Versions of the libraries on which numbers may depend, as results record them."""
+    return {name: version(name) for name in PACKAGES}
+
+
 def _provenance(probe: Probe, encoded: Sequence[EncodedPrompt], options: dict[str, Any]) -> dict[str, Any]:
     source = probe.source
-    packages = ("rgprobe", "torch", "transformers", "transformer_lens", "numpy", "scipy", "xarray")
     return {
         "source": {"kind": source.kind, "name": source.name, "sha256": source.sha256},
         "family": probe.family,
@@ -204,7 +210,7 @@ def _provenance(probe: Probe, encoded: Sequence[EncodedPrompt], options: dict[st
         "n_parameters": probe.n_parameters,
         "dtype": str(probe.dtype).removeprefix("torch."),
         "device": probe.device.type,
-        "versions": {name: version(name) for name in packages},
+        "versions": library_versions(),
         "belief": options["belief"],
         "assumption": estimator_of(options["belief"]).assumption,
         "belief_noise_nats": estimator_of(options["belief"]).noise(options["belief_options"]),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,7 +12,7 @@ from pathlib import Path
 
 from rgprobe.errors import EnvironmentFault
 
-__all__ = ["atomic_path", "sha256_of", "write_bytes", "write_text"]
+__all__ = ["atomic_path", "file_name", "sha256_of", "write_bytes", "write_text"]
 
 
 @contextmanager
@@ -40,6 +41,17 @@ def atomic_path(path: Path) -> Iterator[Path]:
         raise _fault(path, error) from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def file_name(name: str) -> str:
+    """A model's name as a file name: hub ids hold a slash, directories anything.
+
+    Example:
+        >>> file_name("org/model"), file_name("../x y"), file_name("...")
+        ('org--model', '--x_y', 'model')
+    """
+    safe = re.sub(r"[^A-Za-z0-9._-]", "_", name.replace("/", "--")).lstrip(".")
+    return safe[:120] or "model"
 
 
 def write_bytes(path: Path, content: bytes) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -32,6 +31,7 @@ from rgprobe.cli.progress import Report, progress_bar
 from rgprobe.cli.prompt_file import read_labelled_prompts
 from rgprobe.data import load_prompts
 from rgprobe.errors import BadInput
+from rgprobe.files import file_name
 from rgprobe.models.shipped import shipped_names
 
 if TYPE_CHECKING:
@@ -162,7 +162,7 @@ def _analyse(sources: list[str], request: _Request, staging: Staging, report: Re
     for source in sources:
         report(0, 0, f"loading {source}")
         model = load(source, **request.loading)
-        name = _file_name(model.name)
+        name = file_name(model.name)
         result, trees = staging.path(f"{name}.nc"), staging.path(f"{name}.trees.json")
         prompts = list(request.prompts or load_prompts("held_out" if source in shipped_names() else "passages"))
         flow = run(
@@ -198,17 +198,6 @@ def _write_report(flows: dict[str, RGFlow], staging: Staging) -> FlowComparison 
             comparison.save(staging.path(COMPARISON))
     write_report(named, staging.path(REPORT), comparison=comparison)
     return comparison
-
-
-def _file_name(name: str) -> str:
-    """A model's name as a file name: hub ids hold a slash, directories anything.
-
-    Example:
-        >>> _file_name("org/model"), _file_name("../x y"), _file_name("...")
-        ('org--model', '--x_y', 'model')
-    """
-    safe = re.sub(r"[^A-Za-z0-9._-]", "_", name.replace("/", "--")).lstrip(".")
-    return safe[:120] or "model"
 
 
 def _print_summary(flows: dict[str, RGFlow], comparison: FlowComparison | None, out: Path, *, as_json: bool) -> None:

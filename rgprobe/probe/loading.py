@@ -22,7 +22,7 @@ from rgprobe.probe.model import Probe, Source
 from rgprobe.probe.reading import first_line, read_model, read_tokenizer, require_finite
 from rgprobe.probe.reinitialise import skeleton
 
-__all__ = ["load"]
+__all__ = ["find_device", "find_source", "load"]
 
 DTYPES = {"float32": torch.float32, "float64": torch.float64, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -61,7 +61,7 @@ def load(
     if isinstance(source, Probe):
         return source
     if isinstance(source, (str, Path)):
-        where, kind = _device(device), _dtype(dtype)
+        where, kind = find_device(device), _dtype(dtype)
         probe = _load_named(source, tokenizer, where, kind, revision=revision, allow_pickle=allow_pickle)
     else:
         probe = _load_object(source, tokenizer)
@@ -107,9 +107,25 @@ def digest_of(model: nn.Module) -> str:
     return digest.hexdigest()
 
 
-def _load_named(
-    source: str | Path, tokenizer: Any, device: str, dtype: torch.dtype, *, revision: str | None, allow_pickle: bool
-) -> Probe:
+def find_source(source: str | Path, *, revision: str | None = None, allow_pickle: bool = False) -> Source:
+    """Where a named checkpoint is and what its files hash to, without reading it into memory.
+
+    Args:
+        source: a shipped name, a local directory or a hub id, which is downloaded if need be.
+        revision: of a hub id.
+        allow_pickle: accept pickled weights.
+
+    Raises:
+        CheckpointError: it cannot be found or trusted.
+
+    Example:
+        >>> sorted(find_source("standard-small").sha256)
+        ['config.json', 'model.safetensors', 'tokenizer.json', 'tokenizer_config.json']
+    """
+    return _find(source, revision, allow_pickle)[1]
+
+
+def _find(source: str | Path, revision: str | None, allow_pickle: bool) -> tuple[CheckpointDirectory, Source]:
     name = str(source)
     if name in shipped_names():
         verify_shipped(name)
@@ -120,14 +136,20 @@ def _load_named(
         name = path.resolve().name
     else:
         directory, kind = inspect_directory(_download(name, revision), allow_pickle=allow_pickle), "hub"
-    record = Source(kind, name, directory.sha256, directory.config, directory.path)
+    return directory, Source(kind, name, directory.sha256, directory.config, directory.path)
+
+
+def _load_named(
+    source: str | Path, tokenizer: Any, device: str, dtype: torch.dtype, *, revision: str | None, allow_pickle: bool
+) -> Probe:
+    directory, record = _find(source, revision, allow_pickle)
     if directory.config["model_type"] == "gauge_transformer":
         return _read_gauge(directory, record, tokenizer, device, dtype)
     model = read_model(directory, dtype, allow_pickle=allow_pickle)
     require_finite(model, directory.path)
     tokenizer = tokenizer if tokenizer is not None else read_tokenizer(directory)
     count = _count(model)  # before booting, which may split fused matrices into copies
-    return Probe(_boot(model.to(device), name), tokenizer, record, owned=True, n_parameters=count)
+    return Probe(_boot(model.to(device), record.name), tokenizer, record, owned=True, n_parameters=count)
 
 
 def _read_gauge(
@@ -184,7 +206,12 @@ def _download(name: str, revision: str | None) -> Path:
         ) from error
 
 
-def _device(device: str) -> str:
+def find_device(device: str) -> str:
+    """The device to compute on: "auto" is CUDA where there is one, any other has to be there.
+
+    Raises:
+        DeviceError: it does not exist here.
+    """
     if device == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     try:
