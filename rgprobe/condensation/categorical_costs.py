@@ -1,4 +1,4 @@
-r"""Merge costs of categorical beliefs, one cluster against a block of others at a time.
+r"""Merge costs of categorical beliefs, a list of pairs of clusters at a time.
 
 Each cluster is a slot with a weight w and a distribution over V classes. Both centroids have a cheap form with one
 transcendental function per entry, whose absolute error is about 1e-14 (w_a + w_b). Where the cost itself is small next
@@ -14,6 +14,8 @@ from math import factorial
 import numpy as np
 from jaxtyping import Float64
 from scipy.special import xlogy
+
+from rgprobe.condensation.categorical_bounds import HellingerBounds, moment_bound, pool_bound
 
 __all__ = ["CategoricalMoment", "CategoricalPool", "moment_cost", "pool_cost", "relative_entropy_term"]
 
@@ -31,7 +33,10 @@ BLOCK_ENTRIES = 2**16
 
 
 def moment_cost(
-    p: Float64[np.ndarray, "V"], w_p: float, q: Float64[np.ndarray, "k V"], w_q: Float64[np.ndarray, "k"]
+    p: Float64[np.ndarray, "*k V"],
+    w_p: float | Float64[np.ndarray, "k"],
+    q: Float64[np.ndarray, "k V"],
+    w_q: Float64[np.ndarray, "k"],
 ) -> Float64[np.ndarray, "k"]:
     r"""w_p KL(p||m) + w_q KL(q||m), m the mixture, with nearly all digits also for near-equal rows; nats.
 
@@ -41,22 +46,26 @@ def moment_cost(
 
     the termwise KL p log(p/m) - p + m. The difference p - q is exact for near-equal entries, so nothing cancels.
     """
-    share = (w_p / (w_p + w_q))[:, None]
+    a, b = np.broadcast_to(w_p, w_q.shape)[:, None], w_q[:, None]
+    share = a / (a + b)
     t = p - q
     m = share * t
     m += q
     ratio = np.divide(t, m, out=t, where=m > 0)
     if (largest := np.abs(ratio).max()) < ALL_SERIES_BELOW:
         orders = _orders(largest)
-        coefficients = [(w_p * (share - 1) ** n + w_q[:, None] * share**n) / (n * (n - 1)) for n in orders]
+        coefficients = [(a * (share - 1) ** n + b * share**n) / (n * (n - 1)) for n in orders]
         terms = _series(ratio, coefficients)
     else:
-        terms = w_p * relative_entropy_term((1 - share) * ratio) + w_q[:, None] * relative_entropy_term(-share * ratio)
+        terms = a * relative_entropy_term((1 - share) * ratio) + b * relative_entropy_term(-share * ratio)
     return np.einsum("kv,kv->k", m, terms)
 
 
 def pool_cost(
-    log_p: Float64[np.ndarray, "V"], w_p: float, log_q: Float64[np.ndarray, "k V"], w_q: Float64[np.ndarray, "k"]
+    log_p: Float64[np.ndarray, "*k V"],
+    w_p: float | Float64[np.ndarray, "k"],
+    log_q: Float64[np.ndarray, "k V"],
+    w_q: Float64[np.ndarray, "k"],
 ) -> Float64[np.ndarray, "k"]:
     r"""w_p KL(m||p) + w_q KL(m||q), m the normalised geometric mean, with nearly all digits for near-equal rows; nats.
 
@@ -118,39 +127,67 @@ def _expm1_excess(x: np.ndarray) -> np.ndarray:
 
 
 class _CategoricalSlots:
-    """Slots with weights and rows, and the walk over blocks that both centroids share."""
+    """Slots with weights and rows, and the walk over blocks of pairs that both centroids share.
 
-    def __init__(self, rows: Float64[np.ndarray, "N V"], weights: Float64[np.ndarray, "N"]) -> None:
+    Slots of one kind hold the same row to the last bit, as repeated tokens do: merging those costs nothing.
+    """
+
+    def __init__(
+        self, rows: Float64[np.ndarray, "N V"], weights: Float64[np.ndarray, "N"], roots: Float64[np.ndarray, "N V"]
+    ) -> None:
         self.weights = weights.copy()
         self.rows = rows.copy()
+        self._hellinger = HellingerBounds(roots)
+        known: dict[bytes, int] = {}
+        self._kinds = np.array([known.setdefault(row.tobytes(), len(known)) for row in rows])
         self._step = max(1, BLOCK_ENTRIES // rows.shape[1])
-        self._work = np.empty((2, min(self._step, len(rows)), rows.shape[1]))
+        self._work = np.empty((2, self._step, rows.shape[1]))
 
-    def costs(self, a: int, start: int, stop: int) -> Float64[np.ndarray, "k"]:
-        """Costs of merging slot ``a`` with each slot of ``start:stop``, infinite for itself; nats."""
-        if stop - start <= self._step:
-            return self._block(a, start, stop)
-        starts = range(start, stop, self._step)
-        return np.concatenate([self._block(a, i, min(i + self._step, stop)) for i in starts])
-
-    def _block(self, a: int, start: int, stop: int) -> np.ndarray:
-        costs = self._cheap(a, start, stop)
-        if start <= a < stop:
-            costs[a - start] = np.inf
-        near = np.flatnonzero(costs < ACCURATE_BELOW * (self.weights[start:stop] + self.weights[a]))
-        if near.size:
-            costs[near] = self._accurate(a, near + start)
+    def costs(self, a: int | np.ndarray, b: np.ndarray) -> Float64[np.ndarray, "k"]:
+        """Costs of merging slot ``a``, or each of slots ``a``, with each of slots ``b``; nats."""
+        costs = np.zeros(len(b))
+        unlike = np.flatnonzero(self._kinds[a] != self._kinds[b])
+        for start in range(0, unlike.size, self._step):
+            pairs = unlike[start : start + self._step]
+            costs[pairs] = self._block(a[pairs] if isinstance(a, np.ndarray) else a, b[pairs])
         return costs
+
+    def _block(self, a: int | np.ndarray, b: np.ndarray) -> np.ndarray:
+        total = self.weights[a] + self.weights[b]
+        costs = self._cheap(a, b, total)
+        near = np.flatnonzero(costs < ACCURATE_BELOW * total)
+        if near.size:
+            costs[near] = self._accurate(a[near] if isinstance(a, np.ndarray) else a, b[near])
+        return costs
+
+    def _gather(self, rows: np.ndarray, slots: np.ndarray, work: int) -> np.ndarray:
+        """Rows of these slots in working memory: fresh pages for every block would cost as much as the arithmetic."""
+        return np.take(rows, slots, axis=0, out=self._work[work, : len(slots)], mode="clip")
+
+    def join(self, a: int, b: int) -> None:
+        """Merge slot ``b`` into slot ``a``; equal rows stay equal to the last bit."""
+        if self._kinds[a] != self._kinds[b]:
+            self._merge_rows(a, b, float(self.weights[b] / (self.weights[a] + self.weights[b])))
+            self._kinds[a] = self._kinds.max() + 1
+            self._hellinger.replace(a, self._root(a))
+        self.weights[a] += self.weights[b]
 
     def move(self, source: int, target: int) -> None:
         """Copy slot ``source`` over slot ``target``."""
-        self.weights[target] = self.weights[source]
-        self.rows[target] = self.rows[source]
+        for array in (self.weights, self.rows, self._kinds):
+            array[target] = array[source]
+        self._hellinger.move(source, target)
 
-    def _cheap(self, a: int, start: int, stop: int) -> np.ndarray:
+    def _cheap(self, a: int | np.ndarray, b: np.ndarray, total: np.ndarray) -> np.ndarray:
         raise NotImplementedError
 
-    def _accurate(self, a: int, others: np.ndarray) -> np.ndarray:
+    def _accurate(self, a: int | np.ndarray, b: np.ndarray) -> np.ndarray:
+        raise NotImplementedError
+
+    def _merge_rows(self, a: int, b: int, share: float) -> None:
+        raise NotImplementedError
+
+    def _root(self, a: int) -> np.ndarray:
         raise NotImplementedError
 
 
@@ -163,31 +200,30 @@ class CategoricalMoment(_CategoricalSlots):
     """
 
     def __init__(self, rows: Float64[np.ndarray, "N V"], weights: Float64[np.ndarray, "N"]) -> None:
-        super().__init__(rows, weights)
+        super().__init__(rows, weights, np.sqrt(rows))
         self.masses = rows * weights[:, None]
         self.potential = xlogy(self.masses, self.masses).sum(axis=1) - xlogy(weights, weights)
         self.has_zeros = bool((rows == 0).any())
 
-    def _cheap(self, a: int, start: int, stop: int) -> np.ndarray:
-        both, log = self._work[0, : stop - start], self._work[1, : stop - start]
-        np.add(self.masses[start:stop], self.masses[a], out=both)
-        if self.has_zeros:
-            np.log(np.maximum(both, TINY, out=log), out=log)
-        else:
-            np.log(both, out=log)
-        total = self.weights[start:stop] + self.weights[a]
-        return self.potential[start:stop] + self.potential[a] - (np.einsum("kv,kv->k", both, log) - xlogy(total, total))
+    def bounds(self, a: slice, b: slice) -> Float64[np.ndarray, "k m"]:
+        """Lower bounds of the costs of slots ``a`` with slots ``b``; nats."""
+        return moment_bound(self._hellinger.squared(a, b), self.weights[a, None], self.weights[None, b])
 
-    def _accurate(self, a: int, others: np.ndarray) -> np.ndarray:
-        return moment_cost(self.rows[a], float(self.weights[a]), self.rows[others], self.weights[others])
+    def _cheap(self, a: int | np.ndarray, b: np.ndarray, total: np.ndarray) -> np.ndarray:
+        both = self._gather(self.masses, b, 0)
+        log = self._work[1, : len(b)]
+        both += self._gather(self.masses, a, 1) if isinstance(a, np.ndarray) else self.masses[a]
+        np.log(np.maximum(both, TINY, out=log) if self.has_zeros else both, out=log)
+        return self.potential[b] + self.potential[a] - (np.vecdot(both, log) - xlogy(total, total))
+
+    def _accurate(self, a: int | np.ndarray, b: np.ndarray) -> np.ndarray:
+        return moment_cost(self.rows[a], self.weights[a], self.rows[b], self.weights[b])
 
     def join(self, a: int, b: int) -> None:
         """Replace slot ``a`` by the mixture of ``a`` and ``b``; equal rows stay equal to the last bit."""
-        total = self.weights[a] + self.weights[b]
-        self.rows[a] += (self.weights[b] / total) * (self.rows[b] - self.rows[a])
-        self.weights[a] = total
-        self.masses[a] = mass = total * self.rows[a]
-        self.potential[a] = mass @ np.log(np.maximum(mass, TINY)) - total * np.log(total)
+        super().join(a, b)
+        self.masses[a] = mass = self.weights[a] * self.rows[a]
+        self.potential[a] = mass @ np.log(np.maximum(mass, TINY)) - xlogy(self.weights[a], self.weights[a])
 
     def move(self, source: int, target: int) -> None:
         """Copy slot ``source`` over slot ``target``."""
@@ -195,31 +231,43 @@ class CategoricalMoment(_CategoricalSlots):
         self.masses[target] = self.masses[source]
         self.potential[target] = self.potential[source]
 
+    def _merge_rows(self, a: int, b: int, share: float) -> None:
+        self.rows[a] += share * (self.rows[b] - self.rows[a])
+
+    def _root(self, a: int) -> np.ndarray:
+        return np.sqrt(self.rows[a])
+
 
 class CategoricalPool(_CategoricalSlots):
     """Geometric-mean centroids; ``rows`` hold log-probabilities (-inf allowed: a pool lives on the common support)."""
 
     def __init__(self, rows: Float64[np.ndarray, "N V"], weights: Float64[np.ndarray, "N"]) -> None:
         with np.errstate(divide="ignore"):
-            super().__init__(np.log(rows), weights)
+            super().__init__(np.log(rows), weights, np.sqrt(rows))
 
-    def _cheap(self, a: int, start: int, stop: int) -> np.ndarray:
-        mixed, other = self._work[0, : stop - start], self._work[1, : stop - start]
-        total = self.weights[start:stop] + self.weights[a]
+    def bounds(self, a: slice, b: slice) -> Float64[np.ndarray, "k m"]:
+        """Lower bounds of the costs of slots ``a`` with slots ``b``; nats."""
+        return pool_bound(self._hellinger.squared(a, b), self.weights[a, None], self.weights[None, b])
+
+    def _cheap(self, a: int | np.ndarray, b: np.ndarray, total: np.ndarray) -> np.ndarray:
         share = (self.weights[a] / total)[:, None]
-        np.multiply(share, self.rows[a], out=mixed)
-        mixed += np.multiply(1 - share, self.rows[start:stop], out=other)
+        mixed = self._gather(self.rows, b, 0)
+        mixed *= 1 - share
+        other = self._work[1, : len(b)]
+        mixed += np.multiply(
+            share, self._gather(self.rows, a, 1) if isinstance(a, np.ndarray) else self.rows[a], out=other
+        )
         with np.errstate(divide="ignore"):
             return -total * np.log(np.exp(mixed, out=mixed).sum(axis=1))
 
-    def _accurate(self, a: int, others: np.ndarray) -> np.ndarray:
-        return pool_cost(self.rows[a], float(self.weights[a]), self.rows[others], self.weights[others])
+    def _accurate(self, a: int | np.ndarray, b: np.ndarray) -> np.ndarray:
+        return pool_cost(self.rows[a], self.weights[a], self.rows[b], self.weights[b])
 
-    def join(self, a: int, b: int) -> None:
-        """Replace slot ``a`` by the normalised geometric mean of ``a`` and ``b``."""
-        total = self.weights[a] + self.weights[b]
+    def _merge_rows(self, a: int, b: int, share: float) -> None:
         finite = np.isfinite(self.rows[a]) & np.isfinite(self.rows[b])
         step = np.subtract(self.rows[b], self.rows[a], out=np.full(finite.shape, -np.inf), where=finite)
-        pooled = self.rows[a] + (self.weights[b] / total) * step
+        pooled = self.rows[a] + share * step
         self.rows[a] = pooled - np.log(np.exp(pooled).sum())
-        self.weights[a] = total
+
+    def _root(self, a: int) -> np.ndarray:
+        return np.exp(self.rows[a] / 2)

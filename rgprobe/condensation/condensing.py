@@ -8,9 +8,10 @@ from typing import cast
 import numpy as np
 from torch import Tensor
 
-from rgprobe.condensation.agglomeration import Costs, agglomerate, agglomerate_contiguous
+from rgprobe.condensation.agglomeration import agglomerate, agglomerate_contiguous
 from rgprobe.condensation.beliefs import as_beliefs, check_choice, token_weights
 from rgprobe.condensation.categorical_costs import CategoricalMoment, CategoricalPool
+from rgprobe.condensation.cost_table import Costs
 from rgprobe.condensation.gaussian_costs import GaussianMoment, GaussianPool, GaussianShift
 from rgprobe.condensation.parents import linkage_from_pairs
 from rgprobe.condensation.partition import CENTROIDS

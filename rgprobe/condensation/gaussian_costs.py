@@ -1,4 +1,4 @@
-r"""Merge costs of Gaussian beliefs, one cluster against a block of others at a time.
+r"""Merge costs of Gaussian beliefs, a list of pairs of clusters at a time.
 
 A slot holds a product of F independent Gaussians of dimension K (F = 1 for plain beliefs); costs add over F. As with
 categorical beliefs there is a cheap form, made of log-determinants, and an accurate one for clusters so near that those
@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import numpy as np
 from jaxtyping import Float64
+from torch import Tensor
 
+from rgprobe.condensation.gaussian_bounds import SAFE, MarginalBounds, Mixed
 from rgprobe.errors import NumericalRefusal
 from rgprobe.gaussian import Gaussian
 
@@ -66,43 +68,56 @@ def _whiten(factor: np.ndarray, matrix: np.ndarray) -> np.ndarray:
 class _GaussianSlots:
     """Means, weights and matrices (covariances or precisions) of the clusters; the walk over blocks."""
 
-    def __init__(self, means: np.ndarray, matrices: np.ndarray, weights: Float64[np.ndarray, "N"]) -> None:
+    def __init__(
+        self, means: np.ndarray, matrices: np.ndarray, covariances: np.ndarray, weights: Float64[np.ndarray, "N"]
+    ) -> None:
         self.weights = weights.copy()
+        self._marginals = MarginalBounds(means, covariances)
         self.means = means
         self.matrices = matrices
         self.log_dets = log_det(cholesky(matrices))
         self._accurate_below = accurate_below(matrices)
         self._step = max(1, BLOCK_ENTRIES // matrices[0].size)
 
-    def costs(self, a: int, start: int, stop: int) -> Float64[np.ndarray, "k"]:
-        """Costs of merging slot ``a`` with each slot of ``start:stop``, infinite for itself; nats."""
-        starts = range(start, stop, self._step)
-        return np.concatenate([self._block(a, i, min(i + self._step, stop)) for i in starts])
+    def bounds(self, a: slice, b: slice) -> Float64[np.ndarray, "k m"]:
+        """Lower bounds of the costs of slots ``a`` with slots ``b``; nats."""
+        rows = [self._bound(slot, b) for slot in range(a.start, a.stop)]
+        return np.maximum(SAFE * np.array(rows), 0.0)
 
-    def _block(self, a: int, start: int, stop: int) -> np.ndarray:
-        costs = self._cheap(a, slice(start, stop))
-        if start <= a < stop:
-            costs[a - start] = np.inf
-        near = np.flatnonzero(costs < self._accurate_below * (self.weights[start:stop] + self.weights[a]))
+    def _bound(self, a: int, b: slice) -> np.ndarray:
+        raise NotImplementedError
+
+    def costs(self, a: int | np.ndarray, b: np.ndarray) -> Float64[np.ndarray, "k"]:
+        """Costs of merging slot ``a``, or each of slots ``a``, with each of slots ``b``; nats."""
+        costs = np.empty(len(b))
+        for start in range(0, len(b), self._step):
+            pairs = slice(start, start + self._step)
+            costs[pairs] = self._block(a[pairs] if isinstance(a, np.ndarray) else a, b[pairs])
+        return costs
+
+    def _block(self, a: int | np.ndarray, b: np.ndarray) -> np.ndarray:
+        costs = self._cheap(a, b)
+        near = np.flatnonzero(costs < self._accurate_below * (self.weights[a] + self.weights[b]))
         if near.size:
-            costs[near] = self._accurate(a, near + start)
+            costs[near] = self._accurate(a[near] if isinstance(a, np.ndarray) else a, b[near])
         return costs
 
     def move(self, source: int, target: int) -> None:
         """Copy slot ``source`` over slot ``target``."""
         for x in (self.weights, self.means, self.matrices, self.log_dets):
             x[target] = x[source]
+        self._marginals.move(source, target)
 
-    def _pair(self, a: int, others: slice | np.ndarray) -> tuple[np.ndarray, ...]:
+    def _pair(self, a: int | np.ndarray, others: np.ndarray) -> tuple[np.ndarray, ...]:
         """Total weight W, share w_a / W shaped (k, 1, 1), mean and matrix differences a minus other."""
         total = self.weights[others] + self.weights[a]
         share = (self.weights[a] / total)[:, None, None]
         return total, share, self.means[a] - self.means[others], self.matrices[a] - self.matrices[others]
 
-    def _cheap(self, a: int, others: slice) -> np.ndarray:
+    def _cheap(self, a: int | np.ndarray, others: np.ndarray) -> np.ndarray:
         raise NotImplementedError
 
-    def _accurate(self, a: int, others: np.ndarray) -> np.ndarray:
+    def _accurate(self, a: int | np.ndarray, others: np.ndarray) -> np.ndarray:
         raise NotImplementedError
 
 
@@ -121,21 +136,31 @@ class GaussianMoment(_GaussianSlots):
     """
 
     def __init__(self, beliefs: Gaussian, weights: Float64[np.ndarray, "N"]) -> None:
-        super().__init__(*_factored(beliefs, beliefs.covariance.detach().cpu().numpy()), weights)
+        means, covariances = _factored(beliefs, beliefs.covariance)
+        super().__init__(means, covariances, covariances, weights)
 
-    def _cheap(self, a: int, others: slice) -> np.ndarray:
+    def _bound(self, a: int, b: slice) -> np.ndarray:
+        w_a, w_b = self.weights[a], self.weights[b]
+        total, share = w_a + w_b, w_a / (w_a + w_b)
+        marginals = self._marginals
+        mixed = marginals.mixed(a, b, share)
+        merged = (mixed.log_det + np.log1p(share * (1 - share) * mixed.quadratic)).sum(axis=0)
+        own = w_a * marginals.log_dets[a] + w_b * marginals.log_dets[b]
+        return 0.5 * (total * merged - own) - marginals.slack * total
+
+    def _cheap(self, a: int | np.ndarray, others: np.ndarray) -> np.ndarray:
         total, share, d, gap = self._pair(a, others)
         merged = self._merged(share, d, gap, others)
         own = self.weights[others] * self.log_dets[others] + self.weights[a] * self.log_dets[a]
         return 0.5 * (total * log_det(cholesky(merged)) - own)
 
-    def _merged(self, share: np.ndarray, d: np.ndarray, gap: np.ndarray, others: slice | np.ndarray) -> np.ndarray:
+    def _merged(self, share: np.ndarray, d: np.ndarray, gap: np.ndarray, others: np.ndarray) -> np.ndarray:
         spread = (share * (1 - share) * d)[..., :, None] * d[..., None, :]
         spread += self.matrices[others]
         spread += share[..., None] * gap
         return spread
 
-    def _accurate(self, a: int, others: np.ndarray) -> np.ndarray:
+    def _accurate(self, a: int | np.ndarray, others: np.ndarray) -> np.ndarray:
         total, share, d, gap = self._pair(a, others)
         factor = cholesky(self._merged(share, d, gap, others))
         u = np.linalg.solve(factor, d[..., None])
@@ -156,6 +181,7 @@ class GaussianMoment(_GaussianSlots):
         self.means[a] += share * d
         self.weights[a] = total
         self.log_dets[a : a + 1] = log_det(cholesky(self.matrices[a : a + 1]))
+        self._marginals.replace(a, self.means[a], self.matrices[a])
 
 
 class GaussianPool(_GaussianSlots):
@@ -172,9 +198,23 @@ class GaussianPool(_GaussianSlots):
     """
 
     def __init__(self, beliefs: Gaussian, weights: Float64[np.ndarray, "N"]) -> None:
-        super().__init__(*_factored(beliefs, beliefs.precision.detach().cpu().numpy()), weights)
+        means, precisions = _factored(beliefs, beliefs.precision)
+        super().__init__(means, precisions, _factored(beliefs, beliefs.covariance)[1], weights)
 
-    def _cheap(self, a: int, others: slice) -> np.ndarray:
+    def _bound(self, a: int, b: slice) -> np.ndarray:
+        total, share, mixed = self._mixed(a, b)
+        log_dets = self._marginals.log_dets
+        spread = mixed.log_det.sum(axis=0) - (1 - share) * log_dets[a] - share * log_dets[b]
+        apart = share * (1 - share) * mixed.quadratic.sum(axis=0)
+        return 0.5 * total * (spread + apart) - self._marginals.slack * total
+
+    def _mixed(self, a: int, b: slice) -> tuple[np.ndarray, np.ndarray, Mixed]:
+        """Total weight, share of ``a``, and the mixture in which each covariance has the other's share."""
+        total = self.weights[a] + self.weights[b]
+        share = self.weights[a] / total
+        return total, share, self._marginals.mixed(a, b, 1 - share)
+
+    def _cheap(self, a: int | np.ndarray, others: np.ndarray) -> np.ndarray:
         total, share, d, gap = self._pair(a, others)
         pooled = self.matrices[others] + share[..., None] * gap
         share_a = share[:, 0, 0]
@@ -182,13 +222,13 @@ class GaussianPool(_GaussianSlots):
         return 0.5 * total * (log_det(cholesky(pooled)) - own + self._quadratic(a, others, pooled, d, share_a))
 
     def _quadratic(
-        self, a: int, others: slice | np.ndarray, pooled: np.ndarray, d: np.ndarray, share: np.ndarray
+        self, a: int | np.ndarray, others: np.ndarray, pooled: np.ndarray, d: np.ndarray, share: np.ndarray
     ) -> np.ndarray:
-        left = np.einsum("fij,kfj->kfi", self.matrices[a], d)
+        left = np.matmul(self.matrices[a], d[..., None])[..., 0]
         right = np.linalg.solve(pooled, np.matmul(self.matrices[others], d[..., None]))[..., 0]
         return share * (1 - share) * np.einsum("kfi,kfi->k", left, right)
 
-    def _accurate(self, a: int, others: np.ndarray) -> np.ndarray:
+    def _accurate(self, a: int | np.ndarray, others: np.ndarray) -> np.ndarray:
         total, share, d, gap = self._pair(a, others)
         pooled = self.matrices[others] + share[..., None] * gap
         e = np.linalg.eigvalsh(_whiten(cholesky(pooled), gap))
@@ -206,6 +246,7 @@ class GaussianPool(_GaussianSlots):
         self.means[a] += share * np.linalg.solve(self.matrices[a], pull)[..., 0]
         self.weights[a] = total
         self.log_dets[a : a + 1] = log_det(cholesky(self.matrices[a : a + 1]))
+        self._marginals.replace(a, self.means[a], np.linalg.inv(self.matrices[a]))
 
 
 class GaussianShift(GaussianPool):
@@ -219,20 +260,24 @@ class GaussianShift(GaussianPool):
     the part of a pool's cost that does not ask whether covariances agree. No terms cancel.
     """
 
-    def _cheap(self, a: int, others: slice) -> np.ndarray:
+    def _bound(self, a: int, b: slice) -> np.ndarray:
+        total, share, mixed = self._mixed(a, b)
+        return (0.5 * share * (1 - share) * mixed.quadratic.sum(axis=0) - self._marginals.slack) * total
+
+    def _cheap(self, a: int | np.ndarray, others: np.ndarray) -> np.ndarray:
         return self._moved(a, others)
 
-    def _accurate(self, a: int, others: np.ndarray) -> np.ndarray:
+    def _accurate(self, a: int | np.ndarray, others: np.ndarray) -> np.ndarray:
         return self._moved(a, others)
 
-    def _moved(self, a: int, others: slice | np.ndarray) -> np.ndarray:
+    def _moved(self, a: int | np.ndarray, others: np.ndarray) -> np.ndarray:
         total, share, d, gap = self._pair(a, others)
         pooled = self.matrices[others] + share[..., None] * gap
         return 0.5 * total * self._quadratic(a, others, pooled, d, share[:, 0, 0])
 
 
-def _factored(beliefs: Gaussian, matrices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _factored(beliefs: Gaussian, matrices: Tensor) -> tuple[np.ndarray, np.ndarray]:
     """Means (N, F, K) and matrices (N, F, K, K), owned copies in float64."""
     n, k = len(beliefs), beliefs.dim
     means = beliefs.mean.detach().cpu().double().numpy().reshape(n, -1, k)
-    return means.copy(), matrices.reshape(n, -1, k, k).copy()
+    return means.copy(), matrices.detach().cpu().double().numpy().reshape(n, -1, k, k).copy()

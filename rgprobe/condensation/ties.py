@@ -33,6 +33,7 @@ class TieOrder:
     def __init__(self, contents: Callable[[], list[list[float]]]) -> None:
         self._contents = contents
         self._keys: dict[int, tuple[int, ...]] = {}
+        self._n_led = 0  # merges whose node has its entry in `_lead`
 
     @cached_property
     def ranks(self) -> Int[np.ndarray, "N"]:
@@ -60,6 +61,20 @@ class TieOrder:
             self._keys[node] = tuple(sorted(leaves))
         return self._keys[node]
 
-    def first(self, nodes: Sequence[int], merges: Sequence[tuple[int, int]]) -> int:
+    def first(self, nodes: Int[np.ndarray, "k"], merges: Sequence[tuple[int, int]]) -> int:
         """Position in ``nodes`` of the cluster with the least key; identical clusters by node number."""
-        return min(range(len(nodes)), key=lambda i: (self.key(nodes[i], merges), nodes[i]))
+        leads = self._leads(merges)[nodes]
+        leading = np.flatnonzero(leads == leads.min()).tolist()  # a key starts with its cluster's least rank
+        return min(leading, key=lambda i: (self.key(int(nodes[i]), merges), nodes[i]))
+
+    def _leads(self, merges: Sequence[tuple[int, int]]) -> Int[np.ndarray, "nodes"]:
+        """Least rank in each node, of all nodes that exist by now."""
+        n = len(self.ranks)
+        for k in range(self._n_led, len(merges)):
+            self._lead[n + k] = self._lead[list(merges[k])].min()
+        self._n_led = len(merges)
+        return self._lead
+
+    @cached_property
+    def _lead(self) -> np.ndarray:
+        return np.concatenate([self.ranks, np.empty(max(len(self.ranks) - 1, 0), dtype=np.int64)])

@@ -7,7 +7,7 @@ import torch
 from condensation_cases import categorical, gaussian, weights
 
 from rgprobe.condensation.categorical_costs import CategoricalMoment, CategoricalPool, moment_cost, pool_cost
-from rgprobe.condensation.gaussian_costs import GaussianMoment, GaussianPool
+from rgprobe.condensation.gaussian_costs import GaussianMoment, GaussianPool, GaussianShift
 from rgprobe.gaussian import Gaussian
 
 DISTANCES = (1e-9, 1e-6, 1e-3, 0.03, 0.3, 3.0)
@@ -87,7 +87,7 @@ def exact_kl(mu_p, s_p, mu_q, s_q):
 @pytest.mark.parametrize(("condition", "tolerance"), [(10.0, 1e-10), (1e6, 1e-8)])
 def test_gaussian_moment(distance, condition, tolerance):
     beliefs = near_gaussians(distance, condition)
-    got = GaussianMoment(beliefs, np.array([0.25, 0.75])).costs(0, 1, 2)[0]
+    got = GaussianMoment(beliefs, np.array([0.25, 0.75])).costs(0, np.array([1]))[0]
     assert float(got / exact_gaussian_cost(beliefs, 0.25, 0.75, "moment") - 1) == pytest.approx(0.0, abs=tolerance)
 
 
@@ -95,7 +95,7 @@ def test_gaussian_moment(distance, condition, tolerance):
 def test_gaussian_pool(distance):
     """Precisions are inverses, so near-equal beliefs have lost the digits that inversion costs: stated, not hidden."""
     beliefs = near_gaussians(distance, 10.0)
-    got = GaussianPool(beliefs, np.array([0.25, 0.75])).costs(0, 1, 2)[0]
+    got = GaussianPool(beliefs, np.array([0.25, 0.75])).costs(0, np.array([1]))[0]
     assert float(got / exact_gaussian_cost(beliefs, 0.25, 0.75, "pool") - 1) == pytest.approx(0.0, abs=1e-8)
 
 
@@ -104,8 +104,10 @@ def test_cheap_form_equals_accurate_form(slots):
     beliefs = categorical(17, v=63) if "Categorical" in slots.__name__ else gaussian(17)
     w = weights(17) / weights(17).sum()
     state = slots(beliefs, w)
-    cheap = state._cheap(0, *((1, 17) if "Categorical" in slots.__name__ else (slice(1, 17),)))
-    np.testing.assert_allclose(cheap, state._accurate(0, np.arange(1, 17)), rtol=1e-11)
+    others = np.arange(1, 17)
+    total = (w[0] + w[others],) if "Categorical" in slots.__name__ else ()
+    cheap = state._cheap(0, others, *total)
+    np.testing.assert_allclose(cheap, state._accurate(0, others), rtol=1e-11)
 
 
 @pytest.mark.parametrize("slots", [CategoricalMoment, CategoricalPool, GaussianMoment, GaussianPool])
@@ -114,4 +116,15 @@ def test_blocks_change_nothing(slots):
     w = np.full(17, 1 / 17)
     whole, parts = slots(beliefs, w), slots(beliefs, w)
     parts._step = 5
-    np.testing.assert_allclose(parts.costs(3, 0, 17), whole.costs(3, 0, 17), rtol=1e-13)
+    others = np.array([0, 1, 2, 4, 5, 6, 7, 8, 9, 10, 16])
+    np.testing.assert_allclose(parts.costs(3, others), whole.costs(3, others), rtol=1e-13)
+
+
+@pytest.mark.parametrize("slots", [CategoricalMoment, CategoricalPool, GaussianMoment, GaussianPool, GaussianShift])
+def test_a_list_of_pairs_costs_what_its_rows_cost(slots):
+    beliefs = categorical(17, v=63) if "Categorical" in slots.__name__ else gaussian(17)
+    state = slots(beliefs, weights(17) / weights(17).sum())
+    a, b = np.triu_indices(17, 1)
+    row = np.concatenate([state.costs(i, np.arange(i + 1, 17)) for i in range(16)])
+    np.testing.assert_allclose(state.costs(a, b), row, rtol=1e-12)
+    np.testing.assert_allclose(state.costs(b, a), row, rtol=1e-12)
