@@ -1,7 +1,7 @@
 """Do meta-tokens keep what a model computes better than any obvious grouping of its tokens, and at which layers?
 
-    python analyses/faithfulness.py SOURCE... --out DIR [--prompts SET|FILE] [--texts 30] [--layers 1 3 5] [--draws 50]
-        [--floor 1]
+    python analyses/faithfulness.py SOURCE... --out DIR [--prompts SET|FILE ...] [--texts 30] [--layers 1 3 5] [--draws 50]
+        [--floor 0.5]
 
 The first half of each text is merged to a half and to a quarter of its tokens, at one layer at a time, and the predictions of
 the second half are compared with those of the unpatched model. The tree is grown in the metric of what those predictions
@@ -39,7 +39,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("sources", nargs="+", metavar="SOURCE")
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--prompts")
+    parser.add_argument("--prompts", nargs="+", help="held_out for shipped models, else passages")
     parser.add_argument("--texts", type=int, default=30)
     parser.add_argument("--layers", type=int, nargs="+")
     parser.add_argument("--draws", type=int, default=DRAWS)
@@ -57,8 +57,8 @@ def main() -> None:
 def measured(source: str, options: argparse.Namespace) -> Iterator[dict[str, Any]]:
     """A row per layer and size: relative distortions by partition, one per text."""
     model = rg.load(source)
-    chosen = options.prompts or ("held_out" if source in shipped_names() else "passages")
-    texts = read_prompts(chosen)[: options.texts]
+    chosen = options.prompts or ["held_out" if source in shipped_names() else "passages"]
+    texts = [text for name in chosen for text in read_prompts(name)][: options.texts]
     layers = options.layers or list(range(1, model.n_blocks))
     found: dict[tuple[int, int], dict[str, list[float]]] = {}
     for text in texts:

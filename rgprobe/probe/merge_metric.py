@@ -1,14 +1,19 @@
 """What merging tokens costs downstream, as Gaussian beliefs of their states: the metric in which trees should be grown.
 
-    mu_i = x_i,   Lambda_i = (1/S) sum_s g_si g_si^T + floor,   g_si = d log p(y_s) / d x_i,   y_s drawn at the scored tokens
+    mu_i = u_i = x_i / |x_i|,   Lambda_i = (1/S) sum_s g_si g_si^T + floor,
+    g_si = d log p(y_s) / d u_i = |x_i| d log p(y_s) / d x_i,
 
-To second order, half of (x_i - m)^T Lambda_i (x_i - m) is what predictions at the scored tokens lose when the state of token i
-becomes m, summed over those tokens. Greedy merging with `condense(..., centroid="shift")` adds up exactly that.
+with y_s drawn at the scored tokens. To second order, half of (u_i - m)^T Lambda_i (u_i - m) is what predictions at the scored
+tokens lose when the direction of token i's state becomes m, summed over those tokens. Greedy merging with
+`condense(..., centroid="shift")` adds up exactly that.
+
+Directions and not states, because the first thing that every block does is to divide a state by its length. A merge of a long
+state with a short one in the metric of the states costs what the long one's length costs; blocks see little of that.
 
 Unlike the `downstream` belief, which compares what tokens know, coordinates here are the states' own, as many as the tokens
 span, and the floor is large. S draws see S directions of a token, and steps as long as a merge leave the region where they are
 all that matters. With a floor of a thousandth of the mean information, merges in early layers fall into directions that no draw
-happened to see; `docs/faithfulness.md` has the distortion by floor.
+happened to see; `docs/faithfulness.md` has the distortion by floor, and what else was tried.
 """
 
 from __future__ import annotations
@@ -21,10 +26,10 @@ from rgprobe.gaussian import Gaussian
 from rgprobe.probe.downstream import prediction_gradients
 from rgprobe.probe.model import Probe
 
-__all__ = ["DRAWS", "FLOOR", "merge_metric", "span_coordinates", "state_metrics"]
+__all__ = ["DRAWS", "FLOOR", "directions", "merge_metric", "span_coordinates", "state_metrics"]
 
 DRAWS = 50
-FLOOR = 1.0  # in units of the mean information per coordinate
+FLOOR = 0.5  # in units of the mean information per coordinate
 NUMERICAL_RANK = 1e-6  # below this share of the largest singular value a direction is rounding
 
 
@@ -44,18 +49,31 @@ def state_metrics(
     """
     states, gradients = prediction_gradients(probe, ids, merged, scored=scored, draws=draws)
     return tuple(
-        merge_metric(state[merged], gradient, floor=floor) for state, gradient in zip(states, gradients, strict=True)
+        _of_directions(state[merged], gradient, floor) for state, gradient in zip(states, gradients, strict=True)
     )
+
+
+def directions(
+    states: Float[Tensor, "tokens width"],
+) -> tuple[Float[Tensor, "tokens width"], Float[Tensor, "tokens 1"]]:
+    """Unit vectors of the states, and their lengths."""
+    lengths = states.norm(dim=-1, keepdim=True).clamp_min(torch.finfo(states.dtype).tiny)
+    return states / lengths, lengths
+
+
+def _of_directions(states: Tensor, gradients: Tensor, floor: float) -> Gaussian:
+    units, lengths = directions(states)
+    return merge_metric(units, lengths * gradients, floor=floor)
 
 
 def merge_metric(
     states: Float[Tensor, "tokens width"], gradients: Float[Tensor, "draws tokens width"], *, floor: float = FLOOR
 ) -> Gaussian:
-    """The states in an orthonormal basis of what they span, with the information of the gradients as precisions.
+    """Points in an orthonormal basis of what they span, with the information of the gradients as precisions.
 
     Args:
-        states: of the tokens that may be merged.
-        gradients: of the log-probability of drawn outputs.
+        states: of the tokens that may be merged, or their directions.
+        gradients: of the log-probability of drawn outputs with respect to these.
         floor: isotropic precision added to each, in units of the mean information per coordinate.
 
     Example:

@@ -13,11 +13,10 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from rgprobe.condensation import CondensationTree, condense
-from rgprobe.condensation.partition import meta_tokens
 from rgprobe.errors import OptionError
 from rgprobe.gaussian import Gaussian
 from rgprobe.probe.loading import load
-from rgprobe.probe.merge_metric import state_metrics
+from rgprobe.probe.merge_metric import directions, state_metrics
 from rgprobe.probe.model import Probe
 from rgprobe.probe.patching import Patch, patched_divergence, require_place, states_at
 from rgprobe.rate_distortion.baselines import BASELINES, rolled
@@ -27,6 +26,7 @@ from rgprobe.tracing import trace
 __all__ = ["cluster_means", "faithfulness", "meta_states"]
 
 DRAWS = 3  # of the methods that draw at random
+DAMPING = 5.0  # of precision-weighted means, in units of the mean precision
 DRAWN = ("random", "contiguous", "rolled")
 Labels = Int[np.ndarray, " tokens"]
 
@@ -135,23 +135,30 @@ def cluster_means(
 def meta_states(
     states: Float[Tensor, "tokens features"], labels: Int[Tensor, " tokens"], beliefs: Gaussian
 ) -> Float[Tensor, "tokens features"]:
-    """Every token's state replaced by its cluster's precision-weighted mean, in the coordinates of the beliefs.
+    """Every token's state replaced by its cluster's: the precision-weighted mean direction, with the mean length.
 
-    The beliefs' means z are linear in the states; what they hold of a state is regressed out of it, x = a + B z + rest. The
-    meta-token has the precision-weighted mean of z and the plain mean of the rest.
+    The beliefs' means z are linear in the directions u of the states, u = a + B z + rest: the meta-token has the
+    precision-weighted mean of z and the plain mean of the rest. Precisions that were estimated from few gradients would send
+    it far outside of its cluster, along directions that none of them saw, so `DAMPING` times their mean is added to all.
 
     Args:
         states: of the merged tokens.
-        labels: cluster of each.
+        labels: cluster of each, 0 ... m - 1.
         beliefs: of each, batch shape (tokens,) or (tokens, 1).
     """
+    units, lengths = directions(states.double().cpu())
+    labels = labels.cpu()
     z = beliefs.mean.reshape(len(states), -1).double()
-    x = states.double().cpu()
-    slope = torch.linalg.lstsq(z - z.mean(0), x - x.mean(0), driver="gelsd").solution
-    centres, _ = meta_tokens(beliefs.reshape(len(states)), labels.cpu().numpy(), centroid="pool")
-    assert isinstance(centres, Gaussian)  # as the beliefs are
-    moved = centres.mean.double()[labels.cpu()] - cluster_means(z, labels.cpu())
-    return cluster_means(states, labels) + (moved @ slope).to(states)
+    slope = torch.linalg.lstsq(z - z.mean(0), units - units.mean(0), driver="gelsd").solution
+    precision = beliefs.reshape(len(states)).precision.double()
+    scale = DAMPING * precision.diagonal(dim1=-2, dim2=-1).mean()
+    precision = precision + scale * torch.eye(z.shape[1], dtype=z.dtype)
+    count = int(labels.max()) + 1
+    total = precision.new_zeros(count, *precision.shape[1:]).index_add_(0, labels, precision)
+    pull = z.new_zeros(count, z.shape[1]).index_add_(0, labels, (precision @ z[..., None])[..., 0])
+    centres = torch.linalg.solve(total, pull)[labels]
+    moved = cluster_means(units, labels) + (centres - cluster_means(z, labels)) @ slope
+    return (cluster_means(lengths, labels) * moved).to(states)
 
 
 def _own_meta_states(tree: CondensationTree) -> Callable[[Tensor, Tensor], Tensor]:

@@ -44,12 +44,12 @@ def _unmerged() -> float:
 
 
 def _small_move() -> float:
-    """Nats lost by a small move of one token, over half the quadratic form of the metric."""
+    """Nats lost by a small turn of one state, over half the quadratic form of the metric."""
     moved, scored = torch.arange(2, 6), torch.arange(8, TOKENS)
     beliefs = merge_metric.state_metrics(_model(), _ids(), moved, scored=scored, draws=1500, floor=0.0)[1]
     states = patching.states_at(_model(), _ids(), 1)
     patch = states.clone()
-    patch[2] += 0.01 * (states[3] - states[2])
+    patch[2] += 0.01 * (states[3] * states[2].norm() / states[3].norm() - states[2])
     nats = patching.patched_divergence(_model(), _ids(), [lambda here: patch], state=1, score=scored)
     step = 0.01 * (beliefs.mean[1] - beliefs.mean[0])
     return float(nats[0]) * len(scored) / (0.5 * float(step @ beliefs.precision[0] @ step))
@@ -106,7 +106,7 @@ CHECKS = (
     Check(
         catalogue="D18",
         diagnostic="probe.merge_metric:state_metrics",
-        system="random gauge model, one token moved by a hundredth of the way to the next",
+        system="random gauge model, one state turned by a hundredth of the way to the next",
         quantity="divergence of later predictions over what the metric says",
         expected=1.0,
         tolerance=0.1,

@@ -10,7 +10,7 @@ from rgprobe.errors import OptionError
 from rgprobe.probe.loading import load
 from rgprobe.probe.merge_metric import merge_metric, state_metrics
 from rgprobe.probe.patching import patched_divergence, states_at
-from rgprobe.rate_distortion import faithfulness
+from rgprobe.rate_distortion import faithfulness, measuring
 from rgprobe.rate_distortion.baselines import BASELINES, bipartite, rolled, text_units
 from rgprobe.rate_distortion.measuring import cluster_means, meta_states
 
@@ -149,27 +149,29 @@ def test_precision_weighted_means_are_those_of_the_normal_equations():
     states = torch.randn(6, 5, generator=generator, dtype=torch.float64)
     gradients = torch.randn(9, 6, 5, generator=generator, dtype=torch.float64)
     labels = torch.tensor([0, 0, 0, 1, 1, 2])
-    beliefs = merge_metric(states, gradients, floor=0.5)
-    found = meta_states(states, labels, beliefs)
+    lengths = states.norm(dim=1)
+    units = states / lengths[:, None]
+    found = meta_states(states, labels, merge_metric(units, gradients, floor=0.5))
     information = torch.einsum("sni,snj->nij", gradients, gradients) / 9
     # five directions are what six tokens span: the metric of the whole space
-    information = information + 0.5 * information.diagonal(dim1=-2, dim2=-1).mean() * torch.eye(5, dtype=torch.float64)
+    mean = information.diagonal(dim1=-2, dim2=-1).mean()
+    damped = information + (0.5 + measuring.DAMPING * 1.5) * mean * torch.eye(5, dtype=torch.float64)
     for cluster in range(3):
         members = labels == cluster
-        pull = torch.einsum("nij,nj->i", information[members], states[members])
-        expected = torch.linalg.solve(information[members].sum(0), pull)
+        pull = torch.einsum("nij,nj->i", damped[members], units[members])
+        expected = lengths[members].mean() * torch.linalg.solve(damped[members].sum(0), pull)
         torch.testing.assert_close(found[members], expected.expand(int(members.sum()), 5))
 
 
-def test_the_metric_predicts_what_a_small_move_of_a_token_costs():
+def test_the_metric_predicts_what_a_small_turn_of_a_state_costs():
     """To second order, half the quadratic form of the information is the divergence of the scored predictions, summed."""
     probe = load(llama())
     merged, scored = torch.arange(1, 4), torch.arange(8, 23)
     beliefs = state_metrics(probe, IDS, merged, scored=scored, draws=4000, floor=0.0)[1]
     states = states_at(probe, IDS, 1)
-    step = 0.05 * (states[2] - states[1])
+    lengths = states.norm(dim=1)
     moved = states.clone()
-    moved[1] += step
+    moved[1] += 0.05 * (states[2] * lengths[1] / lengths[2] - states[1])
     nats = float(patched_divergence(probe, IDS, [lambda here: moved], state=1, score=scored)) * len(scored)
     coordinates = 0.05 * (beliefs.mean[1] - beliefs.mean[0])
     predicted = 0.5 * float(coordinates @ beliefs.precision[0] @ coordinates)
