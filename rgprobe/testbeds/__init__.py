@@ -9,6 +9,7 @@ module                      system                                              
 `coupling_flow`             couplings that flow to or from a fixed point              map, errors, beta function
 `draws_without_replacement` a shuffled deck                                        posterior, entropy of each draw
 `equiangular`               attention between tokens at equal angles                  cosine against time
+`fractional_walk`           fractional Brownian motion of many coordinates            exponent of its displacement
 `gaussian_gram`             tokens in a wide random ReLU network                      Gram kernel layer by layer
 `hypercube`                 points of a turned cube                                   intrinsic dimension
 `ising_chain`               one-dimensional Ising model                               correlation, mutual information
@@ -49,6 +50,7 @@ _SYSTEMS = (
     "coupling_flow",
     "draws_without_replacement",
     "equiangular",
+    "fractional_walk",
     "gaussian_gram",
     "hypercube",
     "ising_chain",
