@@ -13,6 +13,9 @@ class                   exit  meaning
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Iterable
+
 __all__ = [
     "BadInput",
     "CheckpointError",
@@ -22,6 +25,7 @@ __all__ = [
     "OptionError",
     "PromptError",
     "RGProbeError",
+    "nearest",
 ]
 
 
@@ -82,3 +86,14 @@ class NumericalRefusal(RGProbeError, ArithmeticError, ValueError):
     """The quantity is undefined or cannot be computed to a stated accuracy. Exit status 4."""
 
     exit_code = 4
+
+
+def nearest(name: str, known: Iterable[str], otherwise: str) -> str:
+    """The remedy for a name that is unknown: the one that was probably meant, if any comes near, else `otherwise`.
+
+    Example:
+        >>> nearest("temprature", ["temperature", "plateau"], "correct the name"), nearest("x", ["plateau"], "correct the name")
+        ('did you mean temperature?', 'correct the name')
+    """
+    found = difflib.get_close_matches(name, list(known), n=1)
+    return f"did you mean {found[0]}?" if found else otherwise

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import xarray as xr
 
-from rgprobe.errors import BadInput, OptionError
+from rgprobe.errors import BadInput, OptionError, nearest
 from rgprobe.files import write_bytes
 
 __all__ = ["StoredTree", "read_tree", "write_tree"]
@@ -45,7 +45,7 @@ class StoredTree:
     def _node(self, name: str) -> xr.Dataset:
         if name not in self.diagnostics:
             raise OptionError("diagnostic", expected=" | ".join(self.diagnostics), received=repr(name),
-                              remedy="run it, or correct the name")  # fmt: skip
+                              remedy=nearest(name, self.diagnostics, "run it, or correct the name"))  # fmt: skip
         return self.data[name].to_dataset()
 
 

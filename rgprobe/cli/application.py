@@ -30,7 +30,20 @@ EXITS = "Exit status: 0 done; 2 bad input; 3 disk, permissions, device or memory
 
 
 def _application() -> typer.Typer:
-    app = typer.Typer(name="rgprobe", add_completion=False, no_args_is_help=True, rich_markup_mode=None, epilog=EXITS)
+# in the list of commands; a first sentence would be cut off there
+SHORT = {
+    "run": "Measure a checkpoint against null models, and report.",
+    "sweep": "Run many checkpoints, wherever there are workers.",
+    "tree": "Condense the tokens of one text; print the tree.",
+    "compare": "Compare two saved results on the same prompts.",
+    "report": "Write the report of saved results, one HTML file.",
+    "info": "Say what a checkpoint or a saved result is.",
+    "train": "Train a small model, standard or gauge.",
+    "bench": "Measure what a part of a model costs.",
+    "validate": "Check every diagnostic against known answers.",
+}
+
+    app = typer.Typer(name="rgprobe", add_completion=True, rich_markup_mode=None, epilog=EXITS)
     app.callback()(_describe)
     for name, command in (
         ("run", run_command),
@@ -42,7 +55,7 @@ def _application() -> typer.Typer:
         ("bench", bench_command),
         ("validate", validate_command),
     ):
-        app.command(name)(command)
+        app.command(name, short_help=SHORT.get(name))(command)
     return app
 
 
@@ -78,7 +91,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         rgprobe 0...
         0
     """
-    words = sys.argv[1:] if arguments is None else list(arguments)
+    words = (sys.argv[1:] if arguments is None else list(arguments)) or ["--help"]
     _write_what_can_be_encoded()
     try:
         with _terminated_like_interrupted():

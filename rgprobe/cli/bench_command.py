@@ -12,7 +12,7 @@ from rgprobe.cli.failures import printable
 from rgprobe.cli.options import Debug, Quiet
 from rgprobe.cli.output_directory import Staging, staged_output
 from rgprobe.cli.progress import Report, progress_bar
-from rgprobe.errors import OptionError
+from rgprobe.errors import OptionError, nearest
 
 __all__ = ["bench_command"]
 
@@ -35,8 +35,9 @@ def bench_command(
     """
     if target not in TARGETS:
         raise OptionError(
-            "TARGET", expected=f"one of {', '.join(TARGETS)}", received=repr(target), remedy="choose what is measured"
-        )
+            "TARGET", expected=f"one of {', '.join(TARGETS)}", received=repr(target),
+            remedy=nearest(target, TARGETS, "choose what is measured"),
+        )  # fmt: skip
     with staged_output(out) as staging:
         with progress_bar(quiet=quiet) as report:
             text = TARGETS[target](staging, fast, seed, report)

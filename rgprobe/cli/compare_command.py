@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from rgprobe.cli.failures import printable
-from rgprobe.cli.options import Debug
+from rgprobe.cli.options import Debug, Quiet
 from rgprobe.cli.output_directory import staged_output
+from rgprobe.cli.progress import progress_bar
 
 if TYPE_CHECKING:
     from rgprobe.rg_flow import RGFlow
@@ -32,6 +33,7 @@ def compare_command(
     ] = None,
     out: Annotated[Path, typer.Option(metavar="DIR", help="Directory for the comparison.")] = Path("rgprobe-out"),
     json_summary: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
+    quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
     """Compare two saved results on the same prompts: B minus A, diagnostic by diagnostic.
@@ -40,7 +42,8 @@ def compare_command(
     prompts and speak about these two checkpoints; with --more-a and --more-b, training seeds of each side, they speak about
     the two families.
     """
-    with staged_output(out) as staging:
+    with staged_output(out) as staging, progress_bar(quiet=quiet) as report:
+        report(0, 0, "reading results")
         result, page = staging.path(RESULT), staging.path(REPORT)
         from rgprobe.cli.compare_summary import comparison_json, comparison_text
         from rgprobe.comparison import compare
@@ -51,8 +54,10 @@ def compare_command(
             [open_flow(path) for path in (first, *(more or ()))] for first, more in ((flow_a, more_a), (flow_b, more_b))
         ]
         labels = _labels(names, sides)
+        report(0, 0, "comparing")
         comparison = compare(dict(zip(labels, sides, strict=True)))
         comparison.save(result)
+        report(0, 0, "writing the report")
         write_report(_each(labels, sides), page, comparison=comparison)
         staging.publish()
     files = (out / RESULT, out / REPORT)

@@ -9,14 +9,19 @@ from typing import Annotated, Any
 import typer
 
 from rgprobe.cli.failures import printable
-from rgprobe.cli.options import AllowPickle, Debug
+from rgprobe.cli.options import AllowPickle, Debug, known_sources
 
 __all__ = ["info_command"]
 
 
 def info_command(
     source: Annotated[
-        str, typer.Argument(metavar="SOURCE", help="Shipped name, directory, hub id, or a result file (.nc).")
+        str,
+        typer.Argument(
+            metavar="SOURCE",
+            help="Shipped name, directory, hub id, or a result file (.nc).",
+            autocompletion=known_sources,
+        ),
     ],
     *,
     allow_pickle: AllowPickle = False,

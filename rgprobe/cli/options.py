@@ -7,7 +7,9 @@ from typing import Annotated
 
 import typer
 
+from rgprobe.data import prompt_set_names
 from rgprobe.errors import OptionError
+from rgprobe.models.shipped import shipped_names
 
 __all__ = [
     "AllowPickle",
@@ -24,6 +26,8 @@ __all__ = [
     "Sink",
     "SinkOption",
     "Truncate",
+    "known_prompt_sets",
+    "known_sources",
     "parse_positions",
 ]
 
@@ -94,9 +98,24 @@ DtypeOption = Annotated[
 AllowPickle = Annotated[
     bool, typer.Option("--allow-pickle", help="Accept pickled weights; they are read with weights_only=True.")
 ]
-Quiet = Annotated[bool, typer.Option("--quiet", help="No progress bar.")]
+Quiet = Annotated[bool, typer.Option("--quiet", help="No progress bar, and no estimate of the time it takes.")]
 # read by `main`, which is where failures end up; declared here so that every command takes and explains it
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of a failure.")]
+
+
+def known_sources(begun: str) -> list[str]:
+    """What a shell may complete a checkpoint's name to; it completes directories by itself.
+
+    Example:
+        >>> known_sources("st")
+        ['standard-small']
+    """
+    return [name for name in shipped_names() if name.startswith(begun)]
+
+
+def known_prompt_sets(begun: str) -> list[str]:
+    """What a shell may complete the name of a prompt set to."""
+    return [name for name in prompt_set_names() if name.startswith(begun)]
 
 
 def parse_positions(text: str) -> int | list[int]:

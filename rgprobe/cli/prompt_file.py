@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 
 from rgprobe.data import load_groups, load_prompts, prompt_set_names
-from rgprobe.errors import PromptError
+from rgprobe.errors import PromptError, nearest
 
 __all__ = ["read_labelled_prompts", "read_prompts"]
 
@@ -61,7 +61,7 @@ def _read_text(path: Path) -> str:
             str(path),
             expected=f"a text file, or a set among {', '.join(prompt_set_names())}",
             received=getattr(error, "strerror", None) or str(error),
-            remedy="correct --prompts",
+            remedy=nearest(str(path), prompt_set_names(), "correct --prompts"),
         ) from error
     try:
         return content.decode("utf-8-sig").replace("\r\n", "\n")

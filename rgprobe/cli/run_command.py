@@ -24,6 +24,8 @@ from rgprobe.cli.options import (
     Sink,
     SinkOption,
     Truncate,
+    known_prompt_sets,
+    known_sources,
     parse_positions,
 )
 from rgprobe.cli.output_directory import Staging, staged_output
@@ -63,6 +65,7 @@ def run_command(
             metavar="SOURCE",
             help="Shipped name, directory or hub id. Default: every shipped checkpoint.",
             show_default=False,
+            autocompletion=known_sources,
         ),
     ] = None,
     *,
@@ -75,6 +78,7 @@ def run_command(
             "checkpoints; their default), passages (24 of modern prose; the default for all others) or families (24 of 8 "
             'paraphrases each, and their controls). A "group" per line of .jsonl says which prompts belong together.',
             show_default=False,
+            autocompletion=known_prompt_sets,
         ),
     ] = None,
     text: Annotated[

@@ -18,11 +18,14 @@ from rgprobe.cli.options import (
     Dtype,
     DtypeOption,
     Positions,
+    Quiet,
     Sink,
     SinkOption,
     Truncate,
+    known_sources,
     parse_positions,
 )
+from rgprobe.cli.progress import progress_bar
 from rgprobe.errors import OptionError
 
 if TYPE_CHECKING:
@@ -41,7 +44,10 @@ class Format(StrEnum):
 
 
 def tree_command(
-    source: Annotated[str, typer.Argument(metavar="SOURCE", help="Shipped name, directory or hub id.")],
+    source: Annotated[
+        str,
+        typer.Argument(metavar="SOURCE", help="Shipped name, directory or hub id.", autocompletion=known_sources),
+    ],
     text: Annotated[str, typer.Argument(metavar="TEXT", help="The text whose tokens are condensed.")],
     *,
     layer: Annotated[
@@ -78,6 +84,8 @@ def tree_command(
     device: Device = "auto",
     dtype: DtypeOption = Dtype.float32,
     allow_pickle: AllowPickle = False,
+    as_json: Annotated[bool, typer.Option("--json", help="The same as --format json.")] = False,
+    quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
     """Condense the tokens of one text, step by step, and print the tree.
@@ -96,14 +104,19 @@ def tree_command(
     from rgprobe.probe.loading import load
     from rgprobe.tracing import trace
 
-    model = load(source, device=device, dtype=dtype.value, allow_pickle=allow_pickle)
-    # what an estimator reads of states or attention, "beliefs" brings along
-    traced = trace(model, [text], collect=("beliefs",), **options)
-    depth = _checked_depth(layer, traced)
-    tree = tree_of(traced, 0, depth, head=head)
+    with progress_bar(quiet=quiet) as report:
+        report(0, 0, f"loading {source}")
+        model = load(source, device=device, dtype=dtype.value, allow_pickle=allow_pickle)
+        report(0, 0, f"reading {belief.value} beliefs")
+        # what an estimator reads of states or attention, "beliefs" brings along
+        traced = trace(model, [text], collect=("beliefs",), **options)
+        depth = _checked_depth(layer, traced)
+        tree = tree_of(traced, 0, depth, head=head)
+    if as_json and output is Format.newick:
+        raise OptionError("--json", expected="one format", received="--format newick too", remedy="leave one out")
     if output is Format.newick:
         typer.echo(tree.to_newick())
-    elif output is Format.json:
+    elif output is Format.json or as_json:
         typer.echo(tree.to_json())
     else:
         _draw(tree, traced, depth, head, model.name, clusters)

@@ -27,6 +27,7 @@ def validate_command(
             "--only", metavar="NAMES", help="Rows of these diagnostics, by name or catalogue id.", show_default=False
         ),
     ] = None,
+    as_json_list: Annotated[bool, typer.Option("--json", help="Print the rows as JSON.")] = False,
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
@@ -37,15 +38,16 @@ def validate_command(
     """
     from rgprobe.files import write_text
     from rgprobe.validation import named, validate
-    from rgprobe.validation.table import as_csv, as_text
+    from rgprobe.validation.table import as_csv, as_json, as_text
 
     rows = named(only)
     with progress_bar(quiet=quiet) as report:
         outcomes = validate(rows, on_progress=report)
     if csv is not None:
         write_text(csv, as_csv(outcomes))
-    typer.echo(as_text(outcomes, width=shutil.get_terminal_size().columns if sys.stdout.isatty() else None))
-    if csv is not None:
+    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+    typer.echo(as_json(outcomes) if as_json_list else as_text(outcomes, width=width))
+    if csv is not None and not as_json_list:
         typer.echo(f"Wrote {printable(str(csv))}")
     _refuse_failures([outcome.check.diagnostic for outcome in outcomes if not outcome.passed])
 

@@ -6,7 +6,7 @@ import json
 from importlib.resources import files
 
 from rgprobe.data.families import Family, labelled_prompts, load_families
-from rgprobe.errors import OptionError
+from rgprobe.errors import OptionError, nearest
 
 __all__ = ["Family", "load_families", "load_groups", "load_prompts", "prompt_set_names"]
 
@@ -42,7 +42,8 @@ def load_prompts(name: str) -> list[str]:
     """
     names = prompt_set_names()
     if name not in names:
-        raise OptionError("prompts", expected=" or ".join(names), received=name, remedy="pass a name or a file")
+        raise OptionError("prompts", expected=" or ".join(names), received=name,
+                          remedy=nearest(name, names, "pass a name or a file"))  # fmt: skip
     if name == FAMILIES:
         return [text for text, _ in labelled_prompts()]
     record = json.loads((files(__name__) / f"{name}.json").read_text("utf-8"))

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from importlib import import_module
 
 from rgprobe.diagnostics.record import Diagnostic, Measurement, Quantity
-from rgprobe.errors import OptionError
+from rgprobe.errors import OptionError, nearest
 
 __all__ = ["Diagnostic", "Measurement", "Quantity", "applicable", "available", "select"]
 
@@ -37,7 +37,7 @@ def select(names: str | Sequence[str]) -> tuple[Diagnostic, ...]:
         if name not in known:
             raise OptionError(
                 "diagnostics", expected=f"default, all, or names among {', '.join(known)}", received=repr(name),
-                remedy="correct the name",
+                remedy=nearest(name, ["default", "all", *known], "correct the name"),
             )  # fmt: skip
     return tuple(known[name] for name in dict.fromkeys(wanted))
 

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from rgprobe.errors import CheckpointError, DeviceError, OptionError
+from rgprobe.errors import CheckpointError, DeviceError, OptionError, nearest
 from rgprobe.models.shipped import shipped_names, shipped_path, verify_shipped
 from rgprobe.probe.checkpoint import CheckpointDirectory, inspect_directory
 from rgprobe.probe.hooked import Hooked, is_hooked, settings_of
@@ -202,7 +202,9 @@ def _download(name: str, revision: str | None) -> Path:
             name,
             expected="a shipped name, an existing directory, or a hub id that can be reached",
             received=first_line(error),
-            remedy=f"offline, pass a directory; shipped names are: {', '.join(shipped_names())}",
+            remedy=nearest(
+                name, shipped_names(), f"offline, pass a directory; shipped names are: {', '.join(shipped_names())}"
+            ),
         ) from error
 
 

@@ -9,7 +9,7 @@ from importlib import import_module
 import torch
 from threadpoolctl import threadpool_limits
 
-from rgprobe.errors import OptionError
+from rgprobe.errors import OptionError, nearest
 from rgprobe.validation.record import Check, Outcome
 
 __all__ = ["Check", "Outcome", "checks", "named", "validate"]
@@ -40,7 +40,7 @@ def named(names: str | None) -> tuple[Check, ...]:
     if unknown := sorted(wanted - known):
         raise OptionError(
             "--only", expected=f"names among {', '.join(sorted(known))}", received=", ".join(unknown),
-            remedy="correct the name",
+            remedy=nearest(unknown[0], known, "correct the name"),
         )  # fmt: skip
     return tuple(check for check in rows if wanted & _names(check))
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import csv
 import io
+import json
+import math
 from collections.abc import Sequence
 
 from rgprobe.validation.record import Outcome
 
-__all__ = ["COLUMNS", "as_csv", "as_markdown", "as_text"]
+__all__ = ["COLUMNS", "as_csv", "as_json", "as_markdown", "as_text"]
 
 COLUMNS = ("id", "diagnostic", "system", "quantity", "units", "expected", "measured", "tolerance", "verdict")
 _NUMBERS = ("expected", "measured", "tolerance")
@@ -24,6 +26,22 @@ def as_csv(outcomes: Sequence[Outcome]) -> str:
         numbers = (outcome.expected, outcome.measured, outcome.check.tolerance)
         writer.writerow([*_words(outcome), *(repr(float(number)) for number in numbers), outcome.verdict])
     return stream.getvalue()
+
+
+def as_json(outcomes: Sequence[Outcome]) -> str:
+    """A list of rows, numbers as numbers; what is not finite is null.
+
+    Example:
+        >>> as_json([])
+        '[]'
+    """
+    rows = csv.DictReader(io.StringIO(as_csv(outcomes)))
+    return json.dumps([{**row, **{name: _number(row[name]) for name in _NUMBERS}} for row in rows], indent=1)
+
+
+def _number(text: str) -> float | None:
+    value = float(text)
+    return value if math.isfinite(value) else None
 
 
 def as_markdown(rows: Sequence[dict[str, str]]) -> str:
