@@ -13,6 +13,7 @@ import pandas as pd
 import xarray as xr
 
 from rgprobe.condensation import CondensationTree
+from rgprobe.condensation.explorer import TreeTable, tree_table
 from rgprobe.errors import BadInput
 from rgprobe.storage import StoredTree, read_tree
 
@@ -81,6 +82,17 @@ class RGFlow(StoredTree):
         return CondensationTree.from_parents(
             present, costs[: (len(present) - 1) // 2], labels=self.recorded_tokens(prompt)
         )
+
+    def trees(self, prompt: int) -> tuple[CondensationTree, ...]:
+        """Condensation trees of one prompt, one per depth, from the input end to the output end."""
+        dims = self._node("condensation")["parents"].sizes
+        depths = next(size for name, size in dims.items() if name not in ("prompt", "node"))
+        return tuple(self.tree(prompt, depth) for depth in range(depths))
+
+    def tree_table(self, prompt: int, depth: int) -> TreeTable:
+        """Every node of one tree with its loss, its support, and where its tokens stand in the prompt; for drawing it."""
+        row = self.data["prompts"].to_dataset()["positions"].values[prompt]
+        return tree_table(self.tree(prompt, depth), positions=row[row >= 0])
 
     def to_dataframe(self, name: str) -> pd.DataFrame:
         """One diagnostic as a tidy table: a row per quantity, null model, sink policy, depth and head."""

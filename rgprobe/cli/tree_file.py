@@ -15,7 +15,8 @@ def trees_json(flow: RGFlow) -> str:
     """ASCII JSON of the trees of every prompt and depth, losses in nats per token.
 
     Each entry of "trees" holds its `prompt` and `depth` (see "depth_is"), its `loss` D(1), null where a single token has
-    nothing to lose, and besides what `CondensationTree.from_json` reads: `parents`, `merge_costs`, `weights`, `labels`.
+    nothing to lose, what `CondensationTree.from_json` reads (`parents`, `merge_costs`, `weights`, `labels`, ...), and
+    `nodes`, what follows from it for drawing: see `rgprobe.condensation.explorer.TreeTable` and docs/trees.md.
     """
     held = "condensation" in flow.diagnostics
     depth_dim = str(flow.to_xarray()["condensation"].attrs["depth"]) if held else None
@@ -47,4 +48,5 @@ def _entry(flow: RGFlow, prompt: int, depth: int) -> dict[str, Any]:
         "depth": depth,
         "loss": loss if math.isfinite(loss) else None,
         **json.loads(tree.to_json()),
+        "nodes": flow.tree_table(prompt, depth).to_dict(),
     }

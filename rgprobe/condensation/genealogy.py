@@ -102,6 +102,14 @@ class Genealogy:
     losses: Float64[np.ndarray, "layers"]
     passages: tuple[Passage, ...]
 
+    def cluster_losses(self, layer: int) -> Float64[np.ndarray, "clusters"]:
+        """What each cluster of a layer loses, nats per token; they add up to the layer's loss."""
+        tree, labels = self.trees[layer], self.partitions[layer]
+        count = int(labels.max()) + 1
+        merged = range(tree.n_leaves - count)
+        owner = [labels[tree.leaves(tree.n_leaves + k)[0]] for k in merged]
+        return np.bincount(np.array(owner, dtype=np.int64), tree.merge_costs[: len(merged)], minlength=count)
+
     @property
     def labels(self) -> tuple[str, ...] | None:
         """Token texts."""

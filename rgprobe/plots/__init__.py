@@ -1,9 +1,13 @@
 """Interactive drawings (plotly) of the arrays in a flow: each function takes a flow or a tree and returns a Figure.
 
 Nothing is computed here that a result file does not hold: what a figure shows can be read off `RGFlow.to_xarray`.
+`paper` has their counterparts for print (matplotlib), drawn from the same arrays.
 """
 
 from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 from rgprobe.plots.comparison_panels import side_by_side
 from rgprobe.plots.consensus_matrix import consensus
@@ -11,16 +15,29 @@ from rgprobe.plots.dendrogram import tree
 from rgprobe.plots.depth import flow_over_depth
 from rgprobe.plots.elimination_curves import elimination
 from rgprobe.plots.energy_landscape import energy_landscape
+from rgprobe.plots.genealogy import genealogy
 from rgprobe.plots.heads import head_map
 from rgprobe.plots.style import template
+
+if TYPE_CHECKING:
+    from rgprobe.plots import paper as paper
 
 __all__ = [
     "consensus",
     "elimination",
     "energy_landscape",
     "flow_over_depth",
+    "genealogy",
     "head_map",
+    "paper",
     "side_by_side",
     "template",
     "tree",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """`rgprobe.plots.paper` is imported when it is asked for: it needs matplotlib, which nothing else here does."""
+    if name == "paper":
+        return import_module("rgprobe.plots.paper")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

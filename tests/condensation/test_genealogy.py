@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from condensation_cases import categorical, gaussian
 
-from rgprobe.condensation import CondensationTree, condense
+from rgprobe.condensation import CondensationTree, cluster_losses, condense
 from rgprobe.condensation.agreement import cophenetic_correlation
 from rgprobe.condensation.chance_agreement import agreements, chance_agreement, compared_with
 from rgprobe.condensation.genealogy import (
@@ -108,6 +108,14 @@ def test_every_way_to_cut_keeps_its_budget(cut):
         budget = cut.get("loss", cut.get("fraction", 0.25) * tree.loss(1))
         assert loss == tree.loss(int(clusters))
         assert clusters == 4 if "n_clusters" in cut else loss <= budget < tree.loss(int(clusters) - 1)
+
+
+def test_losses_of_clusters_are_those_of_the_partition():
+    rows = [categorical(19, seed=seed) for seed in range(2)]
+    found = genealogy([condense(r) for r in rows], n_clusters=6)
+    for layer, beliefs in enumerate(rows):
+        expected = cluster_losses(beliefs, found.partitions[layer])
+        np.testing.assert_allclose(found.cluster_losses(layer), expected, rtol=1e-9, atol=1e-12)
 
 
 def test_passages_report_the_functions_they_name():
