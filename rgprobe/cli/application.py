@@ -17,6 +17,7 @@ import typer
 from rgprobe.cli.bench_command import bench_command
 from rgprobe.cli.compare_command import compare_command
 from rgprobe.cli.failures import EXIT_INTERRUPTED, exit_code, failure_line
+from rgprobe.cli.figures_command import figures_command
 from rgprobe.cli.info_command import info_command
 from rgprobe.cli.report_command import report_command
 from rgprobe.cli.run_command import run_command
@@ -50,6 +51,7 @@ SHORT = {
         ("tree", tree_command),
         ("compare", compare_command),
         ("report", report_command),
+        ("figures", figures_command),
         ("info", info_command),
         ("train", train_command),
         ("bench", bench_command),

@@ -15,7 +15,7 @@ from rgprobe.models.bench.findings import ROUNDING
 from rgprobe.models.bench.result import EXACT_FORM, Cell, LadderResult
 from rgprobe.plots.style import MEASURED, NULL_COLOURS, SOURCES
 
-__all__ = ["FORMATS", "draw_ladder", "pareto_frontier", "save_ladder"]
+__all__ = ["FORMATS", "LOOKS", "SPARED", "draw_ladder", "growth_line", "pareto_frontier", "save_ladder"]
 
 FORMATS = ("svg", "pdf", "png")
 INK, RULE = "#33373d", "#d9d7d0"
@@ -121,7 +121,7 @@ def _style() -> Iterator[None]:
 
 def _time_against_tokens(axes: Axes, result: LadderResult) -> None:
     dim = result.options["growth_dim"]
-    lines = {name: _line(result, name, dim) for name in LOOKS}
+    lines = {name: growth_line(result, name, dim) for name in LOOKS}
     lines = {name: line for name, line in lines.items() if line}
     unit = min(lines[EXACT_FORM])[1]
     ends = {}
@@ -141,7 +141,8 @@ def _time_against_tokens(axes: Axes, result: LadderResult) -> None:
     _label_ends(axes, ends)
 
 
-def _line(result: LadderResult, name: str, dim: int) -> list[tuple[int, float]]:
+def growth_line(result: LadderResult, name: str, dim: int) -> list[tuple[int, float]]:
+    """(tokens, seconds of the forward pass) of a method at one K, where it was measured."""
     return sorted((c.tokens, c.forward.median) for c in result.cells if c.method == name and c.dim == dim and c.forward)
 
 

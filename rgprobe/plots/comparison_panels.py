@@ -17,7 +17,7 @@ from rgprobe.plots.scales import fitted_axis
 from rgprobe.plots.style import NULL_COLOURS, SOURCES, depth_axis, shade, template
 from rgprobe.plots.tokens import figure_text
 
-__all__ = ["side_by_side"]
+__all__ = ["DIFFERENCE", "compared_arrays", "side_by_side"]
 
 DIFFERENCE = "#7467c4"  # neither run's colour
 NULL = "random_init"
@@ -34,7 +34,7 @@ def side_by_side(comparison: FlowComparison, diagnostic: str, quantity: str) -> 
     Raises:
         OptionError: the comparison holds no such diagnostic or quantity.
     """
-    arrays = _selected(comparison, diagnostic, quantity)
+    arrays = compared_arrays(comparison, diagnostic, quantity)
     depth = str(arrays.attrs["depth"])
     x = arrays[depth].values
     rows = [_values(arrays, x, comparison), _differences(arrays, x, comparison, "")]
@@ -68,7 +68,12 @@ def _domains(heights: np.ndarray) -> list[list[float]]:
     return [[max(0.0, float(top - share)), float(top)] for top, share in zip(tops, shares, strict=True)]
 
 
-def _selected(comparison: FlowComparison, diagnostic: str, quantity: str) -> xr.Dataset:
+def compared_arrays(comparison: FlowComparison, diagnostic: str, quantity: str) -> xr.Dataset:
+    """Arrays of one quantity under the runs' sink policy.
+
+    Raises:
+        OptionError: the comparison holds no such diagnostic or quantity.
+    """
     if diagnostic not in comparison.diagnostics:
         raise OptionError("diagnostic", expected=f"one of {', '.join(comparison.diagnostics)}", received=repr(diagnostic),
                           remedy="see comparison.not_compared")  # fmt: skip

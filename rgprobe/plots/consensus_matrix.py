@@ -12,7 +12,7 @@ from rgprobe.plots.style import SEQUENTIAL, new_figure
 from rgprobe.plots.tokens import figure_texts
 from rgprobe.rg_flow import RGFlow
 
-__all__ = ["consensus"]
+__all__ = ["consensus", "consensus_matrix"]
 
 DECADES = 1e-6  # identical beliefs are drawn at this fraction of the largest divergence
 
@@ -30,15 +30,10 @@ def consensus(flow: RGFlow, prompt: int = 0, state: int = 0) -> go.Figure:
     Raises:
         OptionError: no such prompt or state, or the flow holds no consensus matrices.
     """
-    matrices = node(flow, "consensus")["jeffreys_matrix"].transpose("prompt", ..., "position", "source")
-    _check("prompt", prompt, matrices.shape[0])
-    _check("state", state, matrices.shape[1])
-    here = matrices.values[prompt].astype(float)
+    matrix, (low, high) = consensus_matrix(flow, prompt, state)
     tokens = figure_texts(flow.recorded_tokens(prompt))
     count = len(tokens)
     ticks = {"tickvals": list(range(count)), "ticktext": tokens, "showgrid": False, "tickfont": {"size": 10}}
-    matrix = here[state, :count, :count]
-    low, high = _limits(here)
     tickvals, ticktext = log_ticks(low, high)
     figure = new_figure(height=max(320, min(760, 150 + 18 * count)))
     cells = go.Heatmap(
@@ -52,6 +47,20 @@ def consensus(flow: RGFlow, prompt: int = 0, state: int = 0) -> go.Figure:
     scale = {"colorscale": SEQUENTIAL, "cmin": float(np.log10(low)), "cmax": float(np.log10(high)), "colorbar": bar}
     figure.update_layout(coloraxis=scale)
     return figure
+
+
+def consensus_matrix(flow: RGFlow, prompt: int, state: int) -> tuple[np.ndarray, tuple[float, float]]:
+    """Divergences between the recorded tokens, nats, and the ends of the colour scale that all states of the prompt share.
+
+    Raises:
+        OptionError: no such prompt or state, or the flow holds no consensus matrices.
+    """
+    matrices = node(flow, "consensus")["jeffreys_matrix"].transpose("prompt", ..., "position", "source")
+    _check("prompt", prompt, matrices.shape[0])
+    _check("state", state, matrices.shape[1])
+    here = matrices.values[prompt].astype(float)
+    count = len(flow.recorded_tokens(prompt))
+    return here[state, :count, :count], _limits(here)
 
 
 def _limits(values: np.ndarray) -> tuple[float, float]:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import numpy as np
 import plotly.graph_objects as go
 
 from rgprobe.condensation import CondensationTree
 from rgprobe.plots.style import MEASURED, new_figure
 from rgprobe.plots.tokens import figure_text
+from rgprobe.plots.tree_layout import leaf_order, tree_layout
 
 __all__ = ["leaf_order", "tree"]
 
@@ -31,16 +31,13 @@ def tree(tree: CondensationTree) -> go.Figure:
     """
     n = tree.n_leaves
     labels = [figure_text(label) for label in tree.labels or [str(leaf) for leaf in range(n)]]
-    order = leaf_order(tree)
-    rows = np.empty(2 * n - 1)
-    rows[order] = np.arange(n)
-    heights = np.concatenate([np.zeros(n), tree.heights])
+    layout = tree_layout(tree)
+    rows, heights, order = layout.rows, layout.heights, layout.order
     x: list[float | None] = []
     y: list[float | None] = []
-    for k, (a, b) in enumerate(tree.linkage[:, :2].astype(int)):
-        rows[n + k] = (rows[a] + rows[b]) / 2
-        x += [heights[a], heights[n + k], heights[n + k], heights[b], None]
-        y += [rows[a], rows[a], rows[b], rows[b], None]
+    for across, along in layout.forks:
+        x += [*along, None]
+        y += [*across, None]
     figure = new_figure(height=max(240, 90 + 20 * n))
     figure.add_trace(
         go.Scatter(x=x, y=y, mode="lines", line={"color": MEASURED, "width": 1.5}, hoverinfo="skip", name="merges")
@@ -54,15 +51,6 @@ def tree(tree: CondensationTree) -> go.Figure:
                         range=[n - 0.5, -0.5])  # fmt: skip
     figure.update_layout(showlegend=False)
     return figure
-
-
-def leaf_order(tree: CondensationTree) -> list[int]:
-    """Tokens from top to bottom, without crossings; of two branches the one with the earlier token comes first."""
-    n = tree.n_leaves
-    members = [[leaf] for leaf in range(n)]
-    for a, b in tree.linkage[:, :2].astype(int):
-        members.append(members[a] + members[b] if min(members[a]) < min(members[b]) else members[b] + members[a])
-    return members[-1]
 
 
 def _hover(tree: CondensationTree, labels: list[str]) -> list[str]:

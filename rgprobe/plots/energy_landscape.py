@@ -14,7 +14,7 @@ from rgprobe.plots.arrays import node
 from rgprobe.plots.style import SEQUENTIAL, new_figure
 from rgprobe.plots.tokens import figure_texts
 
-__all__ = ["energy_landscape"]
+__all__ = ["energy_landscape", "landscape_title", "landscape_top", "one_of_each", "spaced_blocks"]
 
 PANELS = 6
 COLUMNS = 3
@@ -40,7 +40,7 @@ def energy_landscape(flow: RGFlow, prompt: int = 0, blocks: Sequence[int] | None
     """
     arrays = node(flow, "energy_landscape")
     count = arrays.sizes["block"]
-    chosen = list(_spaced(count) if blocks is None else blocks)
+    chosen = list(spaced_blocks(count) if blocks is None else blocks)
     _check("prompt", [prompt], arrays.sizes["prompt"])
     _check("blocks", chosen, count)
     here = arrays.isel(prompt=prompt)
@@ -48,7 +48,7 @@ def energy_landscape(flow: RGFlow, prompt: int = 0, blocks: Sequence[int] | None
     rows = -(-len(chosen) // COLUMNS)
     figure = new_figure(height=60 + 290 * rows)
     figure.set_subplots(rows=rows, cols=COLUMNS, horizontal_spacing=0.05, vertical_spacing=0.16 if rows > 1 else 0.0,
-                        subplot_titles=[_title(here, block) for block in chosen])  # fmt: skip
+                        subplot_titles=[landscape_title(here, block) for block in chosen])  # fmt: skip
     tokens = figure_texts(flow.recorded_tokens(prompt))
     for index, block in enumerate(chosen):
         row, column = divmod(index, COLUMNS)
@@ -68,7 +68,7 @@ def _panel(here: xr.Dataset, tokens: list[str]) -> list[go.Contour | go.Scatter]
     label = here["basin_of_token"].values[: len(tokens)]
     if not np.isfinite(height).any():
         return []
-    one_each = [int(np.flatnonzero(label == basin)[0]) for basin in range(label.max() + 1)]
+    one_each = one_of_each(label)
     shared = [int((label == basin).sum()) for basin in range(label.max() + 1)]
     slices = go.Contour(
         x=axis, y=axis, z=height, coloraxis="coloraxis", contours={"coloring": "heatmap"}, ncontours=10,
@@ -89,15 +89,30 @@ def _panel(here: xr.Dataset, tokens: list[str]) -> list[go.Contour | go.Scatter]
 def _frame(figure: go.Figure, heights: np.ndarray) -> None:
     figure.update_xaxes(showticklabels=False, showgrid=False, ticks="", constrain="domain")
     figure.update_yaxes(showticklabels=False, showgrid=False, ticks="")
-    finite = heights[np.isfinite(heights)]
-    # the rims rise without bound: what is beyond most of the area is drawn alike
-    top = float(np.quantile(finite, 0.9)) if len(finite) else 1.0
+    top = landscape_top(heights)
     bar = {"title": {"text": "free energy<br>(nats)", "side": "top"}, "len": 0.8}
-    figure.update_layout(coloraxis={"colorscale": SEQUENTIAL, "cmin": 0.0, "cmax": max(top, 1e-3), "colorbar": bar})
+    figure.update_layout(coloraxis={"colorscale": SEQUENTIAL, "cmin": 0.0, "cmax": top, "colorbar": bar})
     figure.update_annotations(font_size=12)
 
 
-def _title(here: xr.Dataset, block: int) -> str:
+def landscape_top(heights: np.ndarray) -> float:
+    """Upper end of the colour scale, nats: the rims rise without bound, so what is beyond most of the area is drawn alike."""
+    finite = heights[np.isfinite(heights)]
+    return max(float(np.quantile(finite, 0.9)) if len(finite) else 1.0, 1e-3)
+
+
+def one_of_each(basins: np.ndarray) -> list[int]:
+    """The first token of every basin, in the order of the basins' numbers; -1 is no basin.
+
+    Example:
+        >>> one_of_each(np.array([1, 0, 0, 1, -1]))
+        [1, 0]
+    """
+    return [int(np.flatnonzero(basins == basin)[0]) for basin in range(int(basins.max()) + 1)]
+
+
+def landscape_title(here: xr.Dataset, block: int) -> str:
+    """Number of basins and of tokens of one block."""
     at = here.isel(block=block)
     label = at["basin_of_token"].values
     basins = int(label.max()) + 1
@@ -106,7 +121,8 @@ def _title(here: xr.Dataset, block: int) -> str:
     return f"block {block}: {basins} basin{'s' * (basins != 1)} of {int((label >= 0).sum())} tokens"
 
 
-def _spaced(count: int) -> list[int]:
+def spaced_blocks(count: int) -> list[int]:
+    """Up to six blocks, evenly spaced, the first and the last among them."""
     return sorted({round(place) for place in np.linspace(0, count - 1, min(count, PANELS))})
 
 
