@@ -1,9 +1,9 @@
 """Merge costs of all pairs, as few of them evaluated as an exact greedy tree needs.
 
 A lower bound of a merge cost takes a fraction of the cost's own time. So every pair starts with its bound, and only pairs
-whose bound is at most a threshold are evaluated. As long as the least exact cost is at most the threshold it is the least
-of all costs; when it is not, the threshold rises. The tree is the one that evaluating every pair would give, to the last
-digit, because no bound ever decides a merge.
+whose bound is at most a threshold are evaluated, by a sharper bound first. As long as the least exact cost is at most the
+threshold it is the least of all costs; when it is not, the threshold rises. The tree is the one that evaluating every pair
+would give, to the last digit, because no bound ever decides a merge.
 """
 
 from __future__ import annotations
@@ -23,6 +23,8 @@ EAGER_UP_TO = 96
 QUANTILE = 0.25
 # and at least by this factor, or the last clusters would ask for a sweep each.
 GROWTH = 1.1
+# What an entry of the table is.
+BOUND, SHARP, EXACT = 0, 1, 2
 # Rows per block of the table: its temporaries stay small beside it.
 ROWS = 128
 
@@ -33,6 +35,9 @@ class Costs(Protocol):
 
     def bounds(self, a: slice, b: slice) -> np.ndarray:
         """Lower bounds of the costs of slots ``a`` with slots ``b``, (len a, len b); nats. Cheap."""
+
+    def sharpened(self, a: int | np.ndarray, b: np.ndarray) -> np.ndarray:
+        """Lower bounds of the costs of pairs of slots, closer and dearer than `bounds`; nats."""
 
     def costs(self, a: int | np.ndarray, b: np.ndarray) -> np.ndarray:
         """Costs of slot ``a``, or of each of slots ``a``, with each of slots ``b``, none with itself; nats."""
@@ -56,7 +61,8 @@ class CostTable:
         self._eager = n <= EAGER_UP_TO
         self._threshold = np.inf if self._eager else -1.0  # pairs with a bound up to this have their exact cost
         self._table = np.zeros((n, n))
-        self._exact = np.eye(n, dtype=bool)
+        self._stage = np.full((n, n), BOUND, dtype=np.int8)
+        np.fill_diagonal(self._stage, EXACT)
         if not self._eager:
             self._fill_with_bounds()
         np.fill_diagonal(self._table, np.inf)
@@ -106,18 +112,33 @@ class CostTable:
         for start in range(0, self.live, ROWS):
             rows, rest = slice(start, min(start + ROWS, self.live)), slice(start, self.live)
             wanted = self._table[rows, rest] <= self._threshold
-            wanted &= ~self._exact[rows, rest]
+            wanted &= self._stage[rows, rest] != EXACT
             a, b = np.nonzero(np.triu(wanted, 1))
             if a.size:
                 a, b = a + start, b + start
-                self._table[a, b] = self._table[b, a] = self._slots.costs(a, b)
-                self._exact[a, b] = self._exact[b, a] = True
+                values, stages = self._settled(a, b, self._table[a, b], self._stage[a, b])
+                self._table[a, b] = self._table[b, a] = values
+                self._stage[a, b] = self._stage[b, a] = stages
         self._least[: self.live] = self.rows.min(axis=1)
+
+    def _settled(
+        self, a: int | np.ndarray, b: np.ndarray, values: np.ndarray, stages: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Entries of pairs at or below the threshold: sharper bounds, and exact costs where those do not suffice."""
+        fresh = np.flatnonzero(stages == BOUND) if not self._eager else np.empty(0, dtype=np.int64)
+        if fresh.size:
+            values[fresh] = np.maximum(values[fresh], self._slots.sharpened(_some(a, fresh), b[fresh]))
+            stages[fresh] = SHARP
+        low = np.flatnonzero(values <= self._threshold)
+        if low.size:
+            values[low] = self._slots.costs(_some(a, low), b[low])
+            stages[low] = EXACT
+        return values, stages
 
     def _move(self, source: int, target: int) -> None:
         self._slots.move(source, target)
         self._least[target] = self._least[source]
-        for array, own in ((self._table, np.inf), (self._exact, True)):
+        for array, own in ((self._table, np.inf), (self._stage, EXACT)):
             array[target, :source] = array[source, :source]
             array[:source, target] = array[:source, source]
             array[target, target] = own
@@ -127,18 +148,20 @@ class CostTable:
         live = self.live
         everyone = slice(0, live)
         row = np.zeros(live) if self._eager else self._slots.bounds(slice(a, a + 1), everyone)[0]
-        exact = row <= self._threshold
-        exact[a] = False
-        others = np.flatnonzero(exact)
-        if others.size:
-            row[others] = self._slots.costs(a, others)
-        row[a], exact[a] = np.inf, True
+        stages = np.full(live, BOUND, dtype=np.int8)
+        row[a], stages[a] = np.inf, EXACT
+        low = np.flatnonzero((row <= self._threshold) & (stages == BOUND))
+        row[low], stages[low] = self._settled(a, low, row[low], stages[low])
         self._table[a, :live] = self._table[:live, a] = row
-        self._exact[a, :live] = self._exact[:live, a] = exact
+        self._stage[a, :live] = self._stage[:live, a] = stages
         np.minimum(self._least[:live], row, out=self._least[:live])
         stale[a] = True
         again = np.flatnonzero(stale)
         self._least[again] = self._table[again, :live].min(axis=1)
+
+
+def _some(slots: int | np.ndarray, chosen: np.ndarray) -> int | np.ndarray:
+    return slots[chosen] if isinstance(slots, np.ndarray) else slots
 
 
 def cheapest(costs: np.ndarray) -> np.ndarray:

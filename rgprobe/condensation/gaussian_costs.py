@@ -81,10 +81,15 @@ class _GaussianSlots:
 
     def bounds(self, a: slice, b: slice) -> Float64[np.ndarray, "k m"]:
         """Lower bounds of the costs of slots ``a`` with slots ``b``; nats."""
-        rows = [self._bound(slot, b) for slot in range(a.start, a.stop)]
-        return np.maximum(SAFE * np.array(rows), 0.0)
+        coarse = self._marginals.coarse
+        rows = np.array([self._bound(slot, b, coarse) for slot in range(a.start, a.stop)])
+        return np.maximum(SAFE * rows, 0.0, out=rows)
 
-    def _bound(self, a: int, b: slice) -> np.ndarray:
+    def sharpened(self, a: int | np.ndarray, b: np.ndarray) -> Float64[np.ndarray, "k"]:
+        """Closer lower bounds of the costs of pairs of slots; nats."""
+        return np.maximum(SAFE * self._bound(a, b, self._marginals.fine), 0.0)
+
+    def _bound(self, a: int | np.ndarray, b: slice | np.ndarray, rank: int) -> np.ndarray:
         raise NotImplementedError
 
     def costs(self, a: int | np.ndarray, b: np.ndarray) -> Float64[np.ndarray, "k"]:
@@ -139,13 +144,13 @@ class GaussianMoment(_GaussianSlots):
         means, covariances = _factored(beliefs, beliefs.covariance)
         super().__init__(means, covariances, covariances, weights)
 
-    def _bound(self, a: int, b: slice) -> np.ndarray:
+    def _bound(self, a: int | np.ndarray, b: slice | np.ndarray, rank: int) -> np.ndarray:
         w_a, w_b = self.weights[a], self.weights[b]
         total, share = w_a + w_b, w_a / (w_a + w_b)
         marginals = self._marginals
-        mixed = marginals.mixed(a, b, share)
+        mixed = marginals.mixed(a, b, share, rank=rank)
         merged = (mixed.log_det + np.log1p(share * (1 - share) * mixed.quadratic)).sum(axis=0)
-        own = w_a * marginals.log_dets[a] + w_b * marginals.log_dets[b]
+        own = w_a * marginals.log_dets[rank - 1, a] + w_b * marginals.log_dets[rank - 1, b]
         return 0.5 * (total * merged - own) - marginals.slack * total
 
     def _cheap(self, a: int | np.ndarray, others: np.ndarray) -> np.ndarray:
@@ -201,18 +206,18 @@ class GaussianPool(_GaussianSlots):
         means, precisions = _factored(beliefs, beliefs.precision)
         super().__init__(means, precisions, _factored(beliefs, beliefs.covariance)[1], weights)
 
-    def _bound(self, a: int, b: slice) -> np.ndarray:
-        total, share, mixed = self._mixed(a, b)
-        log_dets = self._marginals.log_dets
+    def _bound(self, a: int | np.ndarray, b: slice | np.ndarray, rank: int) -> np.ndarray:
+        total, share, mixed = self._mixed(a, b, rank)
+        log_dets = self._marginals.log_dets[rank - 1]
         spread = mixed.log_det.sum(axis=0) - (1 - share) * log_dets[a] - share * log_dets[b]
         apart = share * (1 - share) * mixed.quadratic.sum(axis=0)
         return 0.5 * total * (spread + apart) - self._marginals.slack * total
 
-    def _mixed(self, a: int, b: slice) -> tuple[np.ndarray, np.ndarray, Mixed]:
+    def _mixed(self, a: int | np.ndarray, b: slice | np.ndarray, rank: int) -> tuple[np.ndarray, np.ndarray, Mixed]:
         """Total weight, share of ``a``, and the mixture in which each covariance has the other's share."""
         total = self.weights[a] + self.weights[b]
         share = self.weights[a] / total
-        return total, share, self._marginals.mixed(a, b, 1 - share)
+        return total, share, self._marginals.mixed(a, b, 1 - share, rank=rank)
 
     def _cheap(self, a: int | np.ndarray, others: np.ndarray) -> np.ndarray:
         total, share, d, gap = self._pair(a, others)
@@ -260,8 +265,8 @@ class GaussianShift(GaussianPool):
     the part of a pool's cost that does not ask whether covariances agree. No terms cancel.
     """
 
-    def _bound(self, a: int, b: slice) -> np.ndarray:
-        total, share, mixed = self._mixed(a, b)
+    def _bound(self, a: int | np.ndarray, b: slice | np.ndarray, rank: int) -> np.ndarray:
+        total, share, mixed = self._mixed(a, b, rank)
         return (0.5 * share * (1 - share) * mixed.quadratic.sum(axis=0) - self._marginals.slack) * total
 
     def _cheap(self, a: int | np.ndarray, others: np.ndarray) -> np.ndarray:
