@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import glob
 import hashlib
 import os
+import platform
 import re
 import tempfile
 from collections.abc import Iterator
@@ -19,13 +21,16 @@ __all__ = ["atomic_path", "file_name", "sha256_of", "write_bytes", "write_text"]
 def atomic_path(path: Path) -> Iterator[Path]:
     """A temporary name beside `path`; renamed to it when the block succeeds, removed when it fails.
 
-    A reader sees the earlier file or the new one, never a part; a failure leaves the earlier file as it was.
+    A reader sees the earlier file or the new one, never a part; a failure leaves the earlier file as it was. What writers of
+    this file left that were killed on this machine is removed.
 
     Raises:
         EnvironmentFault: the directory is missing or read-only, or the disk is full.
     """
     try:
-        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
+        _remove_abandoned(path)
+        writer = f"{_machine()}.{os.getpid()}"
+        handle, name = tempfile.mkstemp(prefix=f".{path.name}.{writer}.", suffix=".part", dir=path.parent)
         os.close(handle)
     except OSError as error:
         raise _fault(path, error) from error
@@ -69,6 +74,28 @@ def sha256_of(path: Path) -> str:
     """Hexadecimal sha256 of a file, read in blocks."""
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _remove_abandoned(path: Path) -> None:
+    for part in path.parent.glob(f".{glob.escape(path.name)}.{_machine()}.*.part"):
+        process = part.name.split(".")[-3]
+        if process.isdigit() and not _is_alive(int(process)):
+            part.unlink(missing_ok=True)
+
+
+def _machine() -> str:
+    """A folder may be shared, and numbers of processes belong to one machine."""
+    return re.sub(r"[^A-Za-z0-9_-]", "-", platform.node())[:40] or "unnamed"
+
+
+def _is_alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:  # somebody else's
+        return True
+    return True
 
 
 def _sync_directory(directory: Path) -> None:

@@ -45,9 +45,13 @@ def measure_item(
 
 def _measure_once(item: Item, directory: Path, measure: Callable[[Item], RGFlow]) -> Outcome:
     identity = identify(item)
+    lock = directory / f".{identity.digest[:SHOWN]}.lock"
     if _reuse(item, identity, directory):
+        if lock.exists():  # its holder was killed after the last thing that it wrote
+            with claim(lock):
+                pass
         return Outcome("reused")
-    with claim(directory / f".{identity.digest[:SHOWN]}.lock") as mine:
+    with claim(lock) as mine:
         if not mine:
             return Outcome("held")
         if _reuse(item, identity, directory):  # finished by another sweep since we looked
