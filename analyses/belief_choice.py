@@ -1,6 +1,6 @@
 """How far do conclusions depend on what a token's belief is taken to be?
 
-    python analyses/belief_choice.py SOURCE [--prompts 6] [--positions 24] [--nulls 2] [--tokens 96] [--save FILE.json]
+    python analyses/belief_choice.py SOURCE [--prompts 6] [--positions 24] [--nulls 2] [--tokens 96] [--save FILE] [--out DIR]
     python analyses/belief_choice.py SOURCE --costs
 
 Measures consensus and condensation trees of the same tokens under every kind of belief that the model has, each against random
@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 import torch
 import xarray as xr
+from artefacts import OUT_HELP, artefacts
 
 import rgprobe as rg
 from rgprobe.condensation import CondensationTree
@@ -43,19 +44,22 @@ def main() -> None:
     parser.add_argument(
         "--save", type=Path, metavar="FILE.json", help="keep the numbers there, beside those of other sources"
     )
+    parser.add_argument("--out", type=Path, metavar="DIR", help=OUT_HELP)
     options = parser.parse_args()
     torch.set_num_threads(1)
-    if options.costs:
-        print_costs(options)
-        return
-    rows, trees = measured(options)
-    settings = {name: getattr(options, name) for name in ("prompts", "positions", "nulls", "tokens")}
-    pairs = [agreement(a, b, trees) for a, b in combinations(trees, 2)]
-    found = {Path(options.source).name: {"settings": settings, "beliefs": rows, "agreement": pairs}}
-    if options.save:
-        kept = json.loads(options.save.read_text("utf-8")) if options.save.exists() else {}
-        options.save.write_text(json.dumps({**kept, **found}, indent=1) + "\n", encoding="utf-8")
-    print(tables(found))
+    with artefacts(options.out, "belief_choice") as keep:
+        if options.costs:
+            print_costs(options)
+            return
+        rows, trees = measured(options)
+        settings = {name: getattr(options, name) for name in ("prompts", "positions", "nulls", "tokens")}
+        pairs = [agreement(a, b, trees) for a, b in combinations(trees, 2)]
+        found = {Path(options.source).name: {"settings": settings, "beliefs": rows, "agreement": pairs}}
+        if options.save:
+            kept = json.loads(options.save.read_text("utf-8")) if options.save.exists() else {}
+            options.save.write_text(json.dumps({**kept, **found}, indent=1) + "\n", encoding="utf-8")
+        print(tables(found))
+        keep(found)
 
 
 def measured(options: argparse.Namespace) -> tuple[list[dict[str, Any]], dict[str, Trees]]:

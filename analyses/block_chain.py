@@ -1,7 +1,7 @@
 """Does attention learn the eigenvectors of a block-diagonal chain? (D24)
 
     python analyses/block_chain.py [--chain blocks|plain|ring] [--family standard|gauge] [--model DIR] [--save DIR]
-                                   [--steps 1500] [--seeds 5] [--out FILE]
+                                   [--steps 1500] [--seeds 5] [--out DIR]
 
 Trains 2 blocks of width 64 on walks of 48 tokens over 12 states:
 
@@ -20,11 +20,11 @@ initialisations with the 95% interval of the difference, and the mean under rand
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
 
 import numpy as np
 import torch
+from artefacts import OUT_HELP, artefacts
 
 import rgprobe as rg
 from rgprobe.diagnostics import eigenvector_learning as d24
@@ -54,14 +54,14 @@ def main() -> None:
     parser.add_argument("--save", type=Path, help="directory for the trained model")
     for name, default in (("steps", 1500), ("seed", 0), ("seeds", 5), ("sequences", 256)):
         parser.add_argument(f"--{name}", type=int, default=default)
-    parser.add_argument("--out", type=Path, help="JSON file for all numbers")
+    parser.add_argument("--out", type=Path, metavar="DIR", help=OUT_HELP)
     options = parser.parse_args()
     torch.set_num_threads(1)
-    probe = rg.load(options.model if options.model else trained(options), device="cpu")
-    print(f"{probe!r}, trained on {options.chain}")
-    result = {**loss(probe, options.chain), **table(probe, options)}
-    if options.out:
-        options.out.write_text(json.dumps(result, indent=1))
+    with artefacts(options.out, "block_chain") as keep:
+        probe = rg.load(options.model if options.model else trained(options), device="cpu")
+        print(f"{probe!r}, trained on {options.chain}")
+        result = {**loss(probe, options.chain), **table(probe, options)}
+        keep(result)
 
 
 def draw(chain: str, rows: int, seed: int) -> np.ndarray:

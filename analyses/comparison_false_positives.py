@@ -16,10 +16,12 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import torch
+from artefacts import OUT_HELP, artefacts
 from false_positives import VOCABULARY, untrained
 
 import rgprobe as rg
@@ -34,19 +36,24 @@ def main() -> None:
     for name, default in (("models", 24), ("layers", 2), ("nulls", 5), ("prompts", 20)):
         parser.add_argument(f"--{name}", type=int, default=default)
     parser.add_argument("--mixed", action="store_true", help="GPT-2 against Llama instead of GPT-2 against itself")
+    parser.add_argument("--out", type=Path, metavar="DIR", help=OUT_HELP)
     options = parser.parse_args()
     torch.set_num_threads(1)
-    sides = [list(flows(options, side)) for side in range(2)]
-    rows = [row for first, second in zip(*sides, strict=True) for row in verdicts("pairs", first, second)]
-    for start in range(0, options.models // 2 - GROUP + 1, GROUP):
-        rows += verdicts("seeds", *(side[start : start + GROUP] for side in sides))
-    table = (
-        pd.DataFrame(rows).groupby(["of", "between", "reading"])[["named", "tested", "p_below_5%", "p_values"]].sum()
-    )
-    table["false_alarms"] = table["named"] / table["tested"]
-    table["uncorrected"] = table["p_below_5%"] / table["p_values"]
-    with pd.option_context("display.width", 160, "display.max_rows", None):
-        print(table)
+    with artefacts(options.out, "comparison_false_positives") as keep:
+        sides = [list(flows(options, side)) for side in range(2)]
+        rows = [row for first, second in zip(*sides, strict=True) for row in verdicts("pairs", first, second)]
+        for start in range(0, options.models // 2 - GROUP + 1, GROUP):
+            rows += verdicts("seeds", *(side[start : start + GROUP] for side in sides))
+        table = (
+            pd.DataFrame(rows)
+            .groupby(["of", "between", "reading"])[["named", "tested", "p_below_5%", "p_values"]]
+            .sum()
+        )
+        table["false_alarms"] = table["named"] / table["tested"]
+        table["uncorrected"] = table["p_below_5%"] / table["p_values"]
+        with pd.option_context("display.width", 160, "display.max_rows", None):
+            print(table)
+        keep(table.reset_index().to_dict("records"))
 
 
 def flows(options: argparse.Namespace, side: int) -> Iterator[rg.RGFlow]:

@@ -17,7 +17,10 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING
+
+from artefacts import OUT_HELP, artefacts
 
 if TYPE_CHECKING:
     import torch
@@ -34,19 +37,23 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--measure", choices=["forward", "run", "attention"], help=argparse.SUPPRESS)
+    parser.add_argument("--out", type=Path, metavar="DIR", help=OUT_HELP)
     options = parser.parse_args()
     if options.measure:
         print(json.dumps(measure(options)))
         return
-    print(f"{'tokens':>6} {'what':<10} {'x forward':>9} {'first call':>10} {'x memory':>9} {'peak GB':>8}")
-    for tokens in options.tokens:
-        rows = {what: in_own_process(options, tokens, what) for what in ("forward", "run", "attention")}
-        floor = rows["forward"]
-        for what, row in rows.items():
-            print(
-                f"{tokens:>6} {what:<10} {row['median'] / floor['median']:>9.2f} "
-                f"{row['first'] / floor['median']:>10.2f} {row['peak'] / floor['peak']:>9.2f} {row['peak']:>8.2f}"
-            )
+    with artefacts(options.out, "cost_of_a_run") as keep:
+        print(f"{'tokens':>6} {'what':<10} {'x forward':>9} {'first call':>10} {'x memory':>9} {'peak GB':>8}")
+        found = {}
+        for tokens in options.tokens:
+            rows = {what: in_own_process(options, tokens, what) for what in ("forward", "run", "attention")}
+            found[tokens], floor = rows, rows["forward"]
+            for what, row in rows.items():
+                print(
+                    f"{tokens:>6} {what:<10} {row['median'] / floor['median']:>9.2f} "
+                    f"{row['first'] / floor['median']:>10.2f} {row['peak'] / floor['peak']:>9.2f} {row['peak']:>8.2f}"
+                )
+        keep(found)
 
 
 def in_own_process(options: argparse.Namespace, tokens: int, what: str) -> dict[str, float]:

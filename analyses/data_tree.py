@@ -1,7 +1,7 @@
 """Does the tree of a model's activations agree with the tree of the data it was trained on, layer by layer? (D34)
 
-    python analyses/data_tree.py SOURCE [--types 200] [--windows 6] [--nulls 5] [--out FILE.json]
-    python analyses/data_tree.py RUNS/depth-3/gauge/seed-0 [--sentences 10000] [--nulls 5] [--out FILE.json]
+    python analyses/data_tree.py SOURCE [--types 200] [--windows 6] [--nulls 5] [--out DIR]
+    python analyses/data_tree.py RUNS/depth-3/gauge/seed-0 [--sentences 10000] [--nulls 5] [--out DIR]
 
 With a checkpoint trained on the plays ("standard-small", "gauge-small"): the tree of the most frequent tokens by positive PMI
 with what stands up to two places before and after them, over the training plays, against the tree of their mean states.
@@ -24,6 +24,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from artefacts import OUT_HELP, artefacts
 from random_hierarchy import GRAMMAR, TEST_SEED, markdown, states_of
 from scipy import stats
 from scipy.cluster.hierarchy import fcluster
@@ -44,16 +45,16 @@ def main() -> None:
     parser.add_argument("source", metavar="SOURCE")
     for name, default in (("types", 200), ("windows", 6), ("sentences", 10_000), ("nulls", 5)):
         parser.add_argument(f"--{name}", type=int, default=default)
-    parser.add_argument("--out", type=Path)
+    parser.add_argument("--out", type=Path, metavar="DIR", help=OUT_HELP)
     options = parser.parse_args()
     torch.set_num_threads(1)
-    grammar = Path(options.source) / "hierarchy.json"
-    probe = rg.load(options.source, device="cpu")
-    result = on_hierarchy(probe, grammar, options) if grammar.exists() else on_plays(probe, options)
-    result["source"] = "/".join(Path(options.source).parts[-3:])  # a run's place among its kind
-    print(table(result))
-    if options.out is not None:
-        options.out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    with artefacts(options.out, "data_tree") as keep:
+        grammar = Path(options.source) / "hierarchy.json"
+        probe = rg.load(options.source, device="cpu")
+        result = on_hierarchy(probe, grammar, options) if grammar.exists() else on_plays(probe, options)
+        result["source"] = "/".join(Path(options.source).parts[-3:])  # a run's place among its kind
+        print(table(result))
+        keep(result)
 
 
 def with_nulls(probe: Any, score: Callable[[Any], Scores], seeds: int) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """Does a trained network eliminate hypotheses layer by layer, and does its entropy show it? (D15 on draws without replacement)
 
-    python analyses/draws.py [--family standard|gauge] [--model DIR] [--save DIR] [--steps 2000] [--seeds 5] [--out FILE]
+    python analyses/draws.py [--family standard|gauge] [--model DIR] [--save DIR] [--steps 2000] [--seeds 5] [--out DIR]
 
 Trains 4 blocks of width 64 on heads of shuffled decks of 16 cards. After k draws the exact posterior is uniform over the
 16 - k cards that are left, log2(16 - k) bits. Printed, by state of the residual stream read out through the model's own
@@ -12,11 +12,11 @@ then what `rgprobe.run` says of the trends over depth, and the entropy after eac
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
 
 import numpy as np
 import torch
+from artefacts import OUT_HELP, artefacts
 
 import rgprobe as rg
 from rgprobe.models.families import get_family
@@ -39,15 +39,15 @@ def main() -> None:
     parser.add_argument("--save", type=Path, help="directory for the trained model")
     for name, default in (("steps", 2000), ("seed", 0), ("seeds", 5), ("sequences", 256)):
         parser.add_argument(f"--{name}", type=int, default=default)
-    parser.add_argument("--out", type=Path, help="JSON file for all numbers")
+    parser.add_argument("--out", type=Path, metavar="DIR", help=OUT_HELP)
     options = parser.parse_args()
     torch.set_num_threads(1)
-    probe = rg.load(options.model if options.model else trained(options), device="cpu")
-    tokens = deck.sample(vocabulary=CARDS, draws=CARDS, rows=options.sequences, seed=10**6)
-    print(repr(probe))
-    result = {**by_layer(probe, tokens, options.seeds), **verdicts(probe, tokens[:24], options.seeds)}
-    if options.out:
-        options.out.write_text(json.dumps(result, indent=1))
+    with artefacts(options.out, "draws") as keep:
+        probe = rg.load(options.model if options.model else trained(options), device="cpu")
+        tokens = deck.sample(vocabulary=CARDS, draws=CARDS, rows=options.sequences, seed=10**6)
+        print(repr(probe))
+        result = {**by_layer(probe, tokens, options.seeds), **verdicts(probe, tokens[:24], options.seeds)}
+        keep(result)
 
 
 def trained(options: argparse.Namespace) -> torch.nn.Module:

@@ -12,12 +12,14 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
 import transformers
+from artefacts import OUT_HELP, artefacts
 
 import rgprobe as rg
 
@@ -32,15 +34,18 @@ def main() -> None:
     for name, default in (("models", 20), ("layers", 2), ("nulls", 5), ("prompts", 20)):
         parser.add_argument(f"--{name}", type=int, default=default)
     parser.add_argument("--diagnostics", default="default")
+    parser.add_argument("--out", type=Path, metavar="DIR", help=OUT_HELP)
     options = parser.parse_args()
     torch.set_num_threads(1)
-    table = pd.DataFrame([row for seed in range(options.models) for row in verdicts(options, seed)])
-    with pd.option_context("display.width", 160, "display.max_rows", None):
-        print(rates(table.groupby(["kind", "diagnostic", "quantity"])[COUNTS].sum()))
-        print(rates(table.groupby("kind")[COUNTS].sum()))
-    total = table[["beats", "within"]].sum()
-    alarmed = (table.groupby("seed")["beats"].sum() > 0).mean()
-    print(f"all tests: {total['beats'] / total.sum():.2%} beat the null; runs with at least one: {alarmed:.0%}")
+    with artefacts(options.out, "false_positives") as keep:
+        table = pd.DataFrame([row for seed in range(options.models) for row in verdicts(options, seed)])
+        with pd.option_context("display.width", 160, "display.max_rows", None):
+            print(rates(table.groupby(["kind", "diagnostic", "quantity"])[COUNTS].sum()))
+            print(rates(table.groupby("kind")[COUNTS].sum()))
+        total = table[["beats", "within"]].sum()
+        alarmed = (table.groupby("seed")["beats"].sum() > 0).mean()
+        print(f"all tests: {total['beats'] / total.sum():.2%} beat the null; runs with at least one: {alarmed:.0%}")
+        keep(table.to_dict("records"))
 
 
 def verdicts(options: argparse.Namespace, seed: int) -> Iterator[dict[str, Any]]:

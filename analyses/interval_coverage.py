@@ -1,6 +1,6 @@
 """Do 95% intervals hold the truth 95% of the time? Simulated truths, and the intervals that rgprobe would print.
 
-    python analyses/interval_coverage.py [--quantity icc|xi|temperature] [--truths 400] [--out FILE.json]
+    python analyses/interval_coverage.py [--quantity icc|xi|temperature] [--truths 400] [--out DIR]
 
 Each quantity is measured on systems whose answer is known, as a run measures it, and its interval is the one that a result
 holds: BCa over the independent samples (families, prompts). Printed: the share of intervals that hold the planted value, with
@@ -10,13 +10,13 @@ the 95% range that a nominal interval would show in as many trials.
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from artefacts import OUT_HELP, artefacts
 from scipy.stats import binom
 
 from rgprobe.diagnostics.correlation_length import correlation_length
@@ -72,15 +72,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quantity", choices=[*QUANTITIES, "all"], default="all")
     parser.add_argument("--truths", type=int, default=400)
-    parser.add_argument("--out", type=Path)
+    parser.add_argument("--out", type=Path, metavar="DIR", help=OUT_HELP)
     options = parser.parse_args()
-    names = list(QUANTITIES) if options.quantity == "all" else [options.quantity]
-    rows = [row for name in names for row in coverage(QUANTITIES[name](options.truths), name)]
-    for row in rows:
-        print(f"{row['case']:28} covers {row['coverage']:.1%} of {row['trials']} (nominal: {row['expected_low']:.1%} to "
-              f"{row['expected_high']:.1%}), mean width {row['width']:.3f}")  # fmt: skip
-    if options.out is not None:
-        options.out.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
+    with artefacts(options.out, "interval_coverage") as keep:
+        names = list(QUANTITIES) if options.quantity == "all" else [options.quantity]
+        rows = [row for name in names for row in coverage(QUANTITIES[name](options.truths), name)]
+        for row in rows:
+            print(f"{row['case']:28} covers {row['coverage']:.1%} of {row['trials']} (nominal: {row['expected_low']:.1%} to "
+                  f"{row['expected_high']:.1%}), mean width {row['width']:.3f}")  # fmt: skip
+        keep(rows)
 
 
 def coverage(trials: Iterator[Trial], quantity: str) -> Iterator[dict[str, Any]]:

@@ -1,6 +1,6 @@
 """Does a trained network hold the exact posterior of a hidden Markov model, and in which layer? (D16 on Mess3)
 
-    python analyses/mess3.py [--family standard|gauge] [--model DIR] [--save DIR] [--steps 1500] [--seeds 5] [--out FILE]
+    python analyses/mess3.py [--family standard|gauge] [--model DIR] [--save DIR] [--steps 1500] [--seeds 5] [--out DIR]
 
 Trains 3 blocks of width 64 on fresh sequences of 48 tokens, then probes every state for the forward filter's belief, affinely
 and held out by sequence. Printed: how far the loss is from that of the exact filter (paired, with its standard error), and
@@ -11,11 +11,11 @@ the last k tokens alone give, because states of an untrained network hold the la
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
 
 import numpy as np
 import torch
+from artefacts import OUT_HELP, artefacts
 
 import rgprobe as rg
 from rgprobe.diagnostics.posterior_probe import posterior_probe
@@ -38,14 +38,14 @@ def main() -> None:
     parser.add_argument("--save", type=Path, help="directory for the trained model")
     for name, default in (("steps", 1500), ("seed", 0), ("seeds", 5), ("sequences", 256)):
         parser.add_argument(f"--{name}", type=int, default=default)
-    parser.add_argument("--out", type=Path, help="JSON file for all numbers")
+    parser.add_argument("--out", type=Path, metavar="DIR", help=OUT_HELP)
     options = parser.parse_args()
     torch.set_num_threads(1)
-    probe = rg.load(options.model if options.model else trained(options), device="cpu")
-    tokens = mess3.sample(length=LENGTH, rows=options.sequences, seed=10**6).tokens
-    result = {**loss_table(probe, tokens), **posterior_table(probe, tokens, options.seeds), **window_table(tokens)}
-    if options.out:
-        options.out.write_text(json.dumps(result, indent=1))
+    with artefacts(options.out, "mess3") as keep:
+        probe = rg.load(options.model if options.model else trained(options), device="cpu")
+        tokens = mess3.sample(length=LENGTH, rows=options.sequences, seed=10**6).tokens
+        result = {**loss_table(probe, tokens), **posterior_table(probe, tokens, options.seeds), **window_table(tokens)}
+        keep(result)
 
 
 def trained(options: argparse.Namespace) -> torch.nn.Module:

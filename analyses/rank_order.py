@@ -1,6 +1,6 @@
 """Does the effective rank of representations fall with depth on chains of short memory and stay on chains of long memory?
 
-    python analyses/rank_order.py [--networks attention,mlp,window,next] [--seeds 3] [--steps 1200] [--blocks 6] [--out FILE]
+    python analyses/rank_order.py [--networks attention,mlp,window,next] [--seeds 3] [--steps 1200] [--blocks 6] [--out DIR]
 
 After Haggi-Mani & Rish (arXiv:2606.10324, arXiv:2607.15449), as far as abstracts and summaries say: 16 states, 64 tokens,
 correlation lengths 1.2 and 6.7, one-hot tokens, a stack of residual MLP blocks (LayerNorm, GELU, hidden width 4 d) trained
@@ -20,11 +20,11 @@ positions, of sequences averaged over positions, and of single sequences, each d
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
 
 import numpy as np
 import torch
+from artefacts import OUT_HELP, artefacts
 from torch import Tensor, nn
 
 from rgprobe.diagnostics.correlation import connected_correlation
@@ -137,18 +137,18 @@ def main() -> None:
     parser.add_argument("--networks", default="attention,mlp,window,next")
     for name, default in (("seeds", 3), ("steps", 1200), ("blocks", 6), ("batch", 8)):
         parser.add_argument(f"--{name}", type=int, default=default)
-    parser.add_argument("--out", type=Path, help="JSON file for all numbers")
+    parser.add_argument("--out", type=Path, metavar="DIR", help=OUT_HELP)
     options = parser.parse_args()
     torch.set_num_threads(1)
-    rows = []
-    for xi in LENGTHS:
-        print(f"chain with xi = {xi}: D7 measures {chain_length(xi):.2f} tokens on its slowest mode")
-    for network in options.networks.split(","):
+    with artefacts(options.out, "rank_order") as keep:
+        rows = []
         for xi in LENGTHS:
-            rows += [measure(network, xi, seed, options) for seed in range(options.seeds)]
-            report([row for row in rows if row["network"] == network and row["xi"] == xi])
-            if options.out:
-                options.out.write_text(json.dumps(rows))
+            print(f"chain with xi = {xi}: D7 measures {chain_length(xi):.2f} tokens on its slowest mode")
+        for network in options.networks.split(","):
+            for xi in LENGTHS:
+                rows += [measure(network, xi, seed, options) for seed in range(options.seeds)]
+                report([row for row in rows if row["network"] == network and row["xi"] == xi])
+                keep(rows)
 
 
 def report(rows: list[dict[str, object]]) -> None:

@@ -1,6 +1,6 @@
 """Which dies out sooner on the way to the output end: the order of words, or what they are?
 
-    python analyses/swaps.py SOURCE [--nulls 5] [--out FILE.json]
+    python analyses/swaps.py SOURCE [--nulls 5] [--out DIR]
 
 Every sentence of `rgprobe.data.swaps` comes in three forms with the same ending: as it is, with two words exchanged, and
 with these two words replaced. For both changes, the distance of the last token's state from that of the unchanged sentence,
@@ -12,12 +12,12 @@ ln(order / content) with random initialisations of the same architecture: what t
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from artefacts import OUT_HELP, artefacts
 
 import rgprobe as rg
 from rgprobe.data.swaps import load_swaps
@@ -37,13 +37,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("source", metavar="SOURCE")
     parser.add_argument("--nulls", type=int, default=5, help="random initialisations")
-    parser.add_argument("--out", type=Path, help="JSON file for the numbers")
+    parser.add_argument("--out", type=Path, metavar="DIR", help=OUT_HELP)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    found = measure(rg.load(arguments.source), nulls=arguments.nulls)
-    print(table(found))
-    if arguments.out is not None:
-        arguments.out.write_text(json.dumps(_plain(found), indent=2) + "\n", encoding="utf-8")
+    with artefacts(arguments.out, "swaps") as keep:
+        found = measure(rg.load(arguments.source), nulls=arguments.nulls)
+        print(table(found))
+        keep(_plain(found))
 
 
 def measure(probe: Probe, *, nulls: int) -> dict[str, Any]:

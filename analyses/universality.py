@@ -1,6 +1,6 @@
 """Do different models map families of paraphrases to the same geometry?
 
-    python analyses/universality.py SOURCE SOURCE... [--random-inits 1] [--permutations 999] [--depths 4] [--out FILE.json]
+    python analyses/universality.py SOURCE SOURCE... [--random-inits 1] [--permutations 999] [--depths 4] [--out DIR]
 
 Each source is a checkpoint that `rgprobe.load` takes: training seeds of one architecture, or models of both families. The
 mean state of each of the 24 shipped families (last token, normalised as the network's own norm does it) is a point; how alike
@@ -14,13 +14,13 @@ beyond theirs was learnt.
 from __future__ import annotations
 
 import argparse
-import json
 from itertools import combinations
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from artefacts import OUT_HELP, artefacts
 from scipy.stats import rankdata
 
 import rgprobe as rg
@@ -35,27 +35,27 @@ def main() -> None:
     parser.add_argument("sources", nargs="+", metavar="SOURCE")
     for name, default in (("random-inits", 1), ("permutations", 999), ("depths", 4)):
         parser.add_argument(f"--{name}", type=int, default=default)
-    parser.add_argument("--out", type=Path)
+    parser.add_argument("--out", type=Path, metavar="DIR", help=OUT_HELP)
     options = parser.parse_args()
     torch.set_num_threads(1)
-    geometries: dict[str, np.ndarray] = {}
-    for source in options.sources:
-        model = rg.load(source)
-        geometries[model.name] = family_means(model)
-        print(f"{model.name}: {geometries[model.name].shape[0]} states", flush=True)
-        for seed in range(options.random_inits):
-            with model.randomised(seed) as null:
-                geometries[f"{model.name}, random {seed}"] = family_means(null)
-    rows = [
-        row
-        for pair in combinations(geometries, 2)
-        for row in compared(pair, [geometries[name] for name in pair], options.depths, options.permutations)
-    ]
-    for row in rows:
-        print(f"{row['depth']:.2f}  cka {row['cka']:6.3f} (null 95%: {row['cka_null_95']:6.3f}, p {row['cka_p']:.3f})  "
-              f"rank corr. {row['rank']:6.3f} (p {row['rank_p']:.3f})  {row['first']} | {row['second']}")  # fmt: skip
-    if options.out is not None:
-        options.out.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
+    with artefacts(options.out, "universality") as keep:
+        geometries: dict[str, np.ndarray] = {}
+        for source in options.sources:
+            model = rg.load(source)
+            geometries[model.name] = family_means(model)
+            print(f"{model.name}: {geometries[model.name].shape[0]} states", flush=True)
+            for seed in range(options.random_inits):
+                with model.randomised(seed) as null:
+                    geometries[f"{model.name}, random {seed}"] = family_means(null)
+        rows = [
+            row
+            for pair in combinations(geometries, 2)
+            for row in compared(pair, [geometries[name] for name in pair], options.depths, options.permutations)
+        ]
+        for row in rows:
+            print(f"{row['depth']:.2f}  cka {row['cka']:6.3f} (null 95%: {row['cka_null_95']:6.3f}, p {row['cka_p']:.3f})  "
+                  f"rank corr. {row['rank']:6.3f} (p {row['rank_p']:.3f})  {row['first']} | {row['second']}")  # fmt: skip
+        keep(rows)
 
 
 def family_means(model: Any) -> np.ndarray:
