@@ -1,0 +1,41 @@
+"""The documentation site: `sphinx-build -W docs site` with the extra `docs` installed."""
+
+import re
+from importlib.metadata import version as version_of
+
+project = "rgprobe"
+author = "The rgprobe maintainers"
+version = release = version_of("rgprobe")
+
+extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
+exclude_patterns = ["runs"]
+html_theme = "alabaster"
+html_theme_options = {"description": "Renormalization-group flow in transformers, measured", "page_width": "72rem"}
+html_sidebars = {"**": ["about.html", "navigation.html", "searchfield.html"]}
+
+default_role = "code"  # single backticks, as docstrings have them
+autodoc_typehints = "none"  # shapes are in the signatures already
+autodoc_member_order = "bysource"
+myst_heading_anchors = 3
+myst_links_external_new_tab = True
+suppress_warnings = [
+    "myst.xref_missing",
+    "misc.highlighting_failure",
+]  # links to files beside docs/ are the repository's
+
+CODE = re.compile(r"(`+[^`]*`+)")
+
+
+def _literal_signs(app, what, name, obj, options, lines):
+    """|x| is a norm and * a product: in running text neither marks anything up."""
+    for index, line in enumerate(lines):
+        if not line.lstrip().startswith((">>>", "...")):
+            parts = CODE.split(line)
+            lines[index] = "".join(
+                part if place % 2 else re.sub(r"([|*])", r"\\\1", part) for place, part in enumerate(parts)
+            )
+
+
+def setup(app):
+    """Called by Sphinx."""
+    app.connect("autodoc-process-docstring", _literal_signs, priority=100)
