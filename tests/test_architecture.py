@@ -16,7 +16,7 @@ FLOORS = (
     ("belief_trace", "planted_trace", "tracing", "cache_trace"),
     ("diagnostics", "rate_distortion"),
     ("nulls", "contrasts"),
-    ("assembly", "rg_flow", "estimating", "measuring", "flow", "comparison", "validation"),
+    ("assembly", "rg_flow", "estimating", "measuring", "flow", "comparison", "validation", "benchmarks"),
     ("sweeping", "plots"),
     ("report",),
     ("cli",),

@@ -1,4 +1,4 @@
-"""`rgprobe bench`: benchmarks of the parts of a model."""
+"""`rgprobe bench`: benchmarks of parts of a model and of condensation trees."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = ["bench_command"]
 
 
 def bench_command(
-    target: Annotated[str, typer.Argument(metavar="TARGET", help="What to measure: attention.")],
+    target: Annotated[str, typer.Argument(metavar="TARGET", help="What to measure: attention or tree.")],
     *,
     out: Annotated[Path, typer.Option(metavar="DIR", help="Directory for the JSON file and the figure.")] = Path(
         "rgprobe-bench"
@@ -28,10 +28,11 @@ def bench_command(
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
-    """Measure a part of a model against the ways to do without it: ratios of CPU time, memory, errors, growth.
+    """Measure attention or trees against the ways to do without them: ratios of CPU time, memory, errors, growth.
 
     `attention` climbs from the textbook double loop over transported beliefs to exact attention in the common frame, one
-    torch thread, methods taking turns; it takes minutes. Nothing else should run meanwhile.
+    torch thread, methods taking turns. `tree` condenses up to 4,096 beliefs of the shipped models, and random ones, in
+    units of SciPy's average linkage of as many points. Both take minutes. Nothing else should run meanwhile.
     """
     if target not in TARGETS:
         raise OptionError(
@@ -65,5 +66,16 @@ def _attention(staging: Staging, fast: bool, seed: int, report: Report) -> str:
     return "\n\n".join(table.as_text() for table in tables(result)) + "\n"
 
 
+def _tree(staging: Staging, fast: bool, seed: int, report: Report) -> str:
+    """Speed of condensation trees: JSON into the directory; its table is what is returned."""
+    from rgprobe.benchmarks.tree_speed import TreeOptions, measure_trees, tree_table
+
+    options = TreeOptions.quick(seed) if fast else TreeOptions(seed=seed)
+    record = staging.path("tree-speed.json")
+    result = measure_trees(options, on_progress=report)
+    record.write_text(result.to_json(), "utf-8")
+    return tree_table(result).as_text() + "\n"
+
+
 # Everything that can be measured: writes its files into the directory and returns what to print.
-TARGETS: dict[str, Callable[[Staging, bool, int, Report], str]] = {"attention": _attention}
+TARGETS: dict[str, Callable[[Staging, bool, int, Report], str]] = {"attention": _attention, "tree": _tree}
