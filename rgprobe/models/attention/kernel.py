@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 
 import torch
 from jaxtyping import Float
@@ -14,6 +15,7 @@ from rgprobe.errors import OptionError
 from rgprobe.gaussian import Gaussian
 from rgprobe.models.attention.attending import attend, attention_pattern
 from rgprobe.models.attention.cold import cold_pattern
+from rgprobe.models.attention.condensed import Condensation, check_condensable, condense_any
 from rgprobe.models.attention.group_frames import BlockFrames
 from rgprobe.models.attention.masking import Visibility
 from rgprobe.models.attention.options import check_frames, check_group, check_kappa, check_values, checked_visibility
@@ -40,6 +42,7 @@ def kl_attention(
     return_pattern: bool = False,
     group: str | None = None,
     precision: torch.dtype | None = None,
+    condense: Condensation | None = None,
 ) -> Float[Tensor, "..."] | tuple[Float[Tensor, "..."], Float[Tensor, "..."]]:
     r"""Average values over tokens by how little their transported beliefs diverge from the query's.
 
@@ -70,6 +73,8 @@ def kl_attention(
         return_pattern: also return beta, (..., N, N).
         group: "so" asserts rotations; None finds out whether they are; "gl" skips the test.
         precision: torch.float32 or torch.float64 for features and scores; None decides as above.
+        condense: merge keys of the far past within a budget (`condensed_attend`); for causal attention that includes the
+            token, with no prior but one per key.
 
     Returns:
         (..., N, D) in the dtype of the values, and beta if asked for. A row that sees no key (the first token of causal
@@ -77,7 +82,7 @@ def kl_attention(
         gradient. `Visibility.rows_without_keys` names such rows.
 
     Raises:
-        OptionError: kappa not positive and finite, a window below one, a prior of the wrong shape.
+        OptionError: kappa not positive and finite, a window below one, a prior of the wrong shape; what `condense` cannot do.
         BadInput: values or frames of the wrong shape, or frames outside the group asserted.
         NumericalRefusal: NaN or Inf in the input, a singular frame (with its index), scores that overflow float64.
 
@@ -95,7 +100,10 @@ def kl_attention(
     prior = as_log_prior(log_prior, beliefs.batch_shape)
     rotations = check_group(checked, group)
     dtype = _working_dtype(beliefs, values, checked, precision)
-    run = _cold if least < COLD * torch.finfo(dtype).eps else _warm
+    cold = least < COLD * torch.finfo(dtype).eps
+    if condense is not None:
+        check_condensable(visibility, split_prior(prior), cold=cold, return_pattern=return_pattern)
+    run = _cold if cold else partial(_warm, condense=condense)
     with torch.autocast(beliefs.device.type, enabled=False):
         source = Source(beliefs, checked, rotations, dtype, fixed=precision is not None)
         carried = transport_values and checked is not None
@@ -112,6 +120,7 @@ def _warm(
     visibility: Visibility,
     prior: tuple[LogPrior, ...],
     carried: bool,
+    condense: Condensation | None,
 ) -> tuple[Tensor, Callable[[], Tensor]]:
     """Through the fused kernels; the pattern is computed only if called for."""
     per_key, rest, live = split_prior(prior)
@@ -122,7 +131,11 @@ def _warm(
         inverse_tau = 1.0 / (kappa * root)
     common, queries, keys = source.features(inverse_tau, per_key)
     local = values.to(queries.dtype)
-    out = attend(queries, keys, common.gather(local) if carried else local, visibility, prior=rest, live=live)
+    local = common.gather(local) if carried else local
+    if condense is None:
+        out = attend(queries, keys, local, visibility, prior=rest, live=live)
+    else:
+        out = condense_any(queries, keys, local, condense)
     return (
         common.scatter(out) if carried else out,
         lambda: attention_pattern(queries, keys, visibility, prior=rest, live=live),
