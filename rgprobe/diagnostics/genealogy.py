@@ -124,7 +124,8 @@ DIAGNOSTIC = Diagnostic(
     assumption="greedy trees of the recorded tokens, as in `condensation`; a passage stands at the depth it leads to; "
     "N_eff counts recorded tokens, so it cannot exceed their number",
     reading="Agreement above shuffled and shifted tokens, above other texts and above random initialisations is a hierarchy "
-    "that training carries from layer to layer; ln b above 0 is coarse-graining.",
+    "that training carries from layer to layer; below random initialisations, training regroups tokens. ln b above 0 is "
+    "coarse-graining.",
     undefined="the first depth, for what compares two; fewer than four recorded tokens; partitions into one cluster or into "
     "single tokens; no other prompt with as many recorded tokens (position-matched null)",
     default=False,

@@ -81,8 +81,8 @@ def _mean_positions(found: Genealogy, layer: int) -> Float64[np.ndarray, "cluste
 
 
 def _ranks(values: Float64[np.ndarray, "clusters"]) -> Float64[np.ndarray, "clusters"]:
-    """Order, from 0 to 1: mean positions themselves crowd in the middle of the scale."""
-    return np.argsort(np.argsort(values, kind="stable")) / max(len(values) - 1, 1)
+    """Order, from 1 for the lowest to 0: mean positions themselves crowd in the middle of the scale."""
+    return 1 - np.argsort(np.argsort(values, kind="stable")) / max(len(values) - 1, 1)
 
 
 def _places(found: Genealogy, layer: int) -> Float64[np.ndarray, "clusters 2"]:
@@ -159,7 +159,7 @@ def _tokens(found: Genealogy, tokens: np.ndarray) -> str:
 
 
 def _colour(place: float) -> str:
-    return str(sample_colorscale(SEQUENTIAL, [float(place)])[0])
+    return str(sample_colorscale(SEQUENTIAL, [1 - float(place)])[0])
 
 
 def _laid_out(figure: go.Figure, depth: str, found: Genealogy) -> go.Figure:
@@ -170,8 +170,8 @@ def _laid_out(figure: go.Figure, depth: str, found: Genealogy) -> go.Figure:
     bar = {
         "title": {"text": "cluster, by its place in the text", "side": "right"},
         "tickvals": [0, 1],
-        "ticktext": ["first", "last"],
+        "ticktext": ["last", "first"],
     }
-    scale = {"colorscale": SEQUENTIAL, "cmin": 0, "cmax": 1, "reversescale": False, "colorbar": bar}
+    scale = {"colorscale": SEQUENTIAL, "cmin": 0, "cmax": 1, "reversescale": True, "colorbar": bar}
     figure.update_layout(showlegend=False, barmode="overlay", coloraxis=scale, hovermode="closest")
     return figure
