@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from transformer_lens.hook_points import HookPoint
 
 from rgprobe.models.attention import Visibility, attend, attention_features, dense_common_frame
+from rgprobe.models.attention.condensed import Condensation, condensed_attend
 from rgprobe.models.attention.features import Block, DiagonalBlock, IsotropicBlock
 from rgprobe.models.attention.local_covariance import DiagonalCovariance
 from rgprobe.models.gauge.beliefs import Beliefs
@@ -23,7 +24,7 @@ from rgprobe.models.gauge.config import GaugeConfig
 from rgprobe.models.gauge.frames import Frames
 from rgprobe.models.gauge.precision import full_precision, wide
 
-__all__ = ["GaugeAttention", "attend_to_visible", "diagonal_block", "visible_keys"]
+__all__ = ["GaugeAttention", "attend_to_visible", "condensation_of", "diagonal_block", "visible_keys"]
 
 
 class GaugeAttention(nn.Module):
@@ -32,6 +33,7 @@ class GaugeAttention(nn.Module):
     def __init__(self, config: GaugeConfig) -> None:
         super().__init__()
         self.config = config
+        self.condensation: Condensation | None = None  # set by the model, which knows which block this is
         d, h = config.d_model, config.n_heads
         selective, dot = config.attention != "uniform", config.attention == "dot"
         self.prior = nn.Linear(d, h, bias=False) if selective and config.log_prior else None
@@ -83,9 +85,10 @@ class GaugeAttention(nn.Module):
     def average(
         self, queries: Tensor, keys: Tensor, values: Float[Tensor, "B H N D"], prior: Float[Tensor, "B H N"] | None
     ) -> Float[Tensor, "B H N D"]:
-        """sum_j beta_ij v_j."""
+        """sum_j beta_ij v_j; over single keys, even if they are to be condensed, while somebody looks at scores or pattern."""
         if not (self.hook_attn_scores.has_hooks() or self.hook_pattern.has_hooks()):
-            return attend_to_visible(queries, keys, values, include_self=self.config.include_self)
+            include_self, condensation = self.config.include_self, self.condensation
+            return attend_to_visible(queries, keys, values, include_self=include_self, condensation=condensation)
         scores = queries @ keys.mT
         if self.config.attention == "kl":
             scores = scores - own_terms(queries, keys, prior)
@@ -102,6 +105,14 @@ class GaugeAttention(nn.Module):
         covariance = DiagonalCovariance(log_precision.transpose(1, 2).neg().exp())
         u = frames.dense(beliefs.local).unsqueeze(1)  # (B, 1, N, K, K)
         return dense_common_frame(local, covariance, u, orthogonal=True).blocks[0]
+
+
+def condensation_of(config: GaugeConfig, layer: int) -> Condensation | None:
+    """How the keys of this block are condensed; None where they are not."""
+    if config.condense != "keys" or layer % config.condense_every:
+        return None
+    names = ("budget", "chunk", "span", "meta_tokens", "refine")
+    return Condensation(**{name: getattr(config, f"condense_{name}") for name in names})
 
 
 def diagonal_block(beliefs: Beliefs) -> DiagonalBlock | IsotropicBlock:
@@ -124,15 +135,22 @@ def attend_to_visible(
     values: Float[Tensor, "B H N D"],
     *,
     include_self: bool,
+    condensation: Condensation | None = None,
 ) -> Float[Tensor, "B H N D"]:
     """Attention to earlier tokens, through the fused kernel.
 
     Without itself, query i sees keys up to i - 1: the sequences are shifted by one, and the first token keeps its value.
     """
     if include_self or values.shape[-2] == 1:
-        return attend(queries, keys, values, Visibility())
-    rest = attend(queries[..., 1:, :], keys[..., :-1, :], values[..., :-1, :], Visibility())
+        return _attend(queries, keys, values, condensation)
+    rest = _attend(queries[..., 1:, :], keys[..., :-1, :], values[..., :-1, :], condensation)
     return torch.cat([values[..., :1, :], rest], -2)
+
+
+def _attend(queries: Tensor, keys: Tensor, values: Tensor, condensation: Condensation | None) -> Tensor:
+    if condensation is None:
+        return attend(queries, keys, values, Visibility())
+    return condensed_attend(queries, keys, values, condensation)
 
 
 def visible_keys(n: int, *, include_self: bool, device: torch.device) -> Bool[Tensor, "N N"]:

@@ -20,9 +20,18 @@ CHOICES = {
     "values": ("projected", "means"),
     "update": ("mlp", "vfe"),
     "decode": ("linear", "kl"),
+    "condense": ("off", "keys", "two-way"),
 }
-SIZES = ("n_layers", "n_heads", "d_model", "d_vocab", "n_ctx", "d_mlp", "d_code", "inner_steps")
-FLAGS = ("include_self", "successor_values", "log_prior", "global_frame", "state_dependent_precision")
+SIZES = ("n_layers", "n_heads", "d_model", "d_vocab", "n_ctx", "d_mlp", "d_code", "inner_steps", "condense_every",
+         "condense_chunk", "condense_span", "condense_meta_tokens")  # fmt: skip
+FLAGS = (
+    "include_self",
+    "successor_values",
+    "log_prior",
+    "global_frame",
+    "state_dependent_precision",
+    "condense_refine",
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,6 +69,10 @@ class GaugeConfig:
         alpha: of "vfe": weight of the belief that entered the block, positive.
         decode: "linear", tied to the embedding; "kl": minus the divergence to a prior per token of the vocabulary.
         initializer_range: standard deviation of the initial matrices.
+        condense: "keys": keys of the far past are merged within a budget, in training or afterwards; "two-way", for "vfe": what
+            earlier tokens that are alike have become is, besides, the prior belief of a token that is like them.
+        condense_every: condense keys in blocks 0, n, 2 n, ... only.
+        condense_budget, condense_chunk, condense_span, condense_meta_tokens, condense_refine: as in `Condensation`.
 
     Raises:
         OptionError: a value outside its domain, or switches that exclude each other.
@@ -90,6 +103,13 @@ class GaugeConfig:
     alpha: float = 1.0
     decode: str = "linear"
     initializer_range: float = 0.02
+    condense: str = "off"
+    condense_every: int = 1
+    condense_budget: float = 1.0
+    condense_chunk: int = 128
+    condense_span: int = 512
+    condense_meta_tokens: int = 64
+    condense_refine: bool = True
 
     def __post_init__(self) -> None:
         for name in SIZES:
@@ -107,6 +127,10 @@ class GaugeConfig:
         pooled = self.attention == "kl" and self.covariance != "full"
         self._require(
             "update", "mlp, where attention is not kl or covariances are full", self.update == "mlp" or pooled
+        )
+        self._require("condense", "off, where attention is not kl", self.attention == "kl" or self.condense == "off")
+        self._require(
+            "condense", "off or keys, where update is mlp", self.update == "vfe" or self.condense != "two-way"
         )
 
     def _require(self, name: str, expected: str, holds: bool) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from jaxtyping import Int
@@ -14,7 +14,7 @@ from transformer_lens import HookedRootModule
 from transformer_lens.hook_points import HookPoint
 
 from rgprobe.errors import OptionError, PromptError
-from rgprobe.models.gauge.attention import GaugeAttention
+from rgprobe.models.gauge.attention import GaugeAttention, condensation_of
 from rgprobe.models.gauge.beliefs import BeliefMap, TokenTable
 from rgprobe.models.gauge.block import EPSILON, GaugeBlock
 from rgprobe.models.gauge.checkpoint import check_tensors, read_config, read_tensors, write_checkpoint
@@ -62,6 +62,7 @@ class GaugeTransformer(HookedRootModule):
         linear = config.decode == "linear"
         self.unembed = LinearReadout(self.embed) if linear else KLReadout(config, self.embed, self.tokens)
         self.checkpointing = False
+        self.set_condensation()
         self.reset_parameters()
         self.setup()
 
@@ -105,6 +106,26 @@ class GaugeTransformer(HookedRootModule):
         The gradient is the same to the last bit on a CPU.
         """
         self.checkpointing = True
+
+    def set_condensation(self, **fields: Any) -> None:
+        """Change how keys are condensed, without touching a weight: `condense="keys"`, `condense_budget=0.5`, ...
+
+        Args:
+            **fields: those of `GaugeConfig` whose names start with "condense".
+
+        Raises:
+            OptionError: another field, a value outside its domain, or two-way coupling, which belongs to the weights.
+        """
+        if "two-way" in (fields.get("condense", self.cfg.condense), self.cfg.condense) and fields:
+            raise OptionError("condense", expected="off | keys", received="a model with or for two-way coupling",
+                              remedy="train a model of its own for it")  # fmt: skip
+        for name in fields:
+            if not name.startswith("condense"):
+                raise OptionError(name, expected="an option of condensation", received="another field",
+                                  remedy="train a model of its own for it")  # fmt: skip
+        self.cfg = GaugeConfig.from_dict({**self.cfg.to_dict(), **fields})
+        for layer, block in enumerate(self.blocks):
+            cast(GaugeBlock, block).attn.condensation = condensation_of(self.cfg, layer)
 
     def reset_parameters(self, seed: int | None = None) -> None:
         """Draw every weight afresh, in place; under a forked generator if a seed is given, else from torch's own.

@@ -5,6 +5,8 @@
 p_i and the sources q_j are the beliefs that entered the block and stay frozen. Given q_i the best beta_i is the softmax
 of attention; given beta_i the best q_i averages natural parameters (log-linear pooling). Each minimises F_i over its own
 argument, so alternating them never raises it. (pi_ij is taken as given, unnormalised: that shifts F_i by a constant.)
+With `condense="two-way"` p_i moves with the meta-tokens of the past (`coupling`), and F may rise; the hook shows it for
+the p_i that entered.
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ from rgprobe.models.attention.features import DiagonalBlock, IsotropicBlock
 from rgprobe.models.gauge.attention import GaugeAttention, attend_to_visible, diagonal_block, visible_keys
 from rgprobe.models.gauge.beliefs import Beliefs
 from rgprobe.models.gauge.config import GaugeConfig
+from rgprobe.models.gauge.coupling import meta_tokens
 from rgprobe.models.gauge.frames import Frames
 
 __all__ = ["FreeEnergyDescent", "free_energy"]
@@ -30,6 +33,11 @@ class FreeEnergyDescent(nn.Module):
     def __init__(self, config: GaugeConfig) -> None:
         super().__init__()
         self.steps, self.alpha, self.include_self = config.inner_steps, config.alpha, config.include_self
+        self.coupled, self.chunk, self.count = (
+            config.condense == "two-way",
+            config.condense_chunk,
+            config.condense_meta_tokens,
+        )
         self.hook_free_energy = (
             HookPoint()
         )  # (B, H, N, steps + 1), nats; one value per query before and after each step
@@ -44,14 +52,19 @@ class FreeEnergyDescent(nn.Module):
         linear, precision = natural(entry)  # (B, H, N, K) and (B, H, N, K or 1)
         sources, width = torch.cat([linear, precision], -1), linear.shape[-1]
         inverse_tau, energies = attention.inverse_temperature(), []
+        sizes = {"width": width, "chunk": self.chunk, "count": self.count}
+        metas = meta_tokens(sources, queries, inverse_tau, **sizes) if self.coupled else None
+        mixed = sources
         for step in range(self.steps):
             if self.hook_free_energy.has_hooks():
                 energies.append(self._energy(block, entry, prior, inverse_tau))
             if step:
                 queries, _ = attention_features([block], inverse_tau)
             pooled = (attention.average(queries, keys, sources, prior) if step == 0
-                      else attend_to_visible(queries, keys, sources, include_self=self.include_self))  # fmt: skip
-            mixed = (self.alpha * sources + pooled) / (self.alpha + 1.0)
+                      else attend_to_visible(queries, keys, sources, include_self=self.include_self,
+                                             condensation=attention.condensation))  # fmt: skip
+            expected = sources if metas is None else metas.prior(sources, mixed)
+            mixed = (self.alpha * expected + pooled) / (self.alpha + 1.0)
             block = block_from_natural(*mixed.split([width, mixed.shape[-1] - width], -1))
         if energies:
             energies.append(self._energy(block, entry, prior, inverse_tau))
