@@ -99,7 +99,7 @@ def tree_table(tree: CondensationTree, *, positions: Sequence[int] | np.ndarray 
 
 def _drawn(tree: CondensationTree) -> list[tuple[int, ...]]:
     """Tokens below each node in the order of a drawing."""
-    drawn = [(leaf,) for leaf in range(tree.n_leaves)]
+    drawn: list[tuple[int, ...]] = [(leaf,) for leaf in range(tree.n_leaves)]
     for a, b in tree.linkage[:, :2].astype(int).tolist():
         drawn.append(drawn[a] + drawn[b] if min(drawn[a]) < min(drawn[b]) else drawn[b] + drawn[a])
     return drawn
