@@ -21,6 +21,7 @@ from rgprobe.cli.figures_command import figures_command
 from rgprobe.cli.info_command import info_command
 from rgprobe.cli.report_command import report_command
 from rgprobe.cli.run_command import run_command
+from rgprobe.cli.sweep_command import sweep_command
 from rgprobe.cli.tree_command import tree_command
 from rgprobe.cli.validate_command import validate_command
 from rgprobe.models.train_command import train_command
@@ -29,8 +30,6 @@ __all__ = ["main"]
 
 EXITS = "Exit status: 0 done; 2 bad input; 3 disk, permissions, device or memory; 4 a number that cannot be trusted."
 
-
-def _application() -> typer.Typer:
 # in the list of commands; a first sentence would be cut off there
 SHORT = {
     "run": "Measure a checkpoint against null models, and report.",
@@ -38,16 +37,20 @@ SHORT = {
     "tree": "Condense the tokens of one text; print the tree.",
     "compare": "Compare two saved results on the same prompts.",
     "report": "Write the report of saved results, one HTML file.",
+    "figures": "Draw the figures of a saved result for a paper.",
     "info": "Say what a checkpoint or a saved result is.",
     "train": "Train a small model, standard or gauge.",
     "bench": "Measure what a part of a model costs.",
     "validate": "Check every diagnostic against known answers.",
 }
 
+
+def _application() -> typer.Typer:
     app = typer.Typer(name="rgprobe", add_completion=True, rich_markup_mode=None, epilog=EXITS)
     app.callback()(_describe)
     for name, command in (
         ("run", run_command),
+        ("sweep", sweep_command),
         ("tree", tree_command),
         ("compare", compare_command),
         ("report", report_command),

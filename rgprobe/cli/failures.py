@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from rgprobe.errors import RGProbeError
 
-__all__ = ["EXIT_INTERRUPTED", "exit_code", "failure_line", "printable"]
+__all__ = ["EXIT_INTERRUPTED", "StoppedError", "exit_code", "failure_line", "printable"]
 
 EXIT_BUG, EXIT_INPUT, EXIT_ENVIRONMENT, EXIT_INTERRUPTED = 1, 2, 3, 130
 # torch raises a plain RuntimeError when the CPU allocator fails, and imports torch are not for this file
 OUT_OF_MEMORY = ("can't allocate memory", "out of memory", "not enough memory")
+
+
+class StoppedError(Exception):
+    """Interrupted where part of the work is kept; the text says what becomes of it."""
 
 
 def exit_code(error: BaseException) -> int:
@@ -20,6 +24,8 @@ def exit_code(error: BaseException) -> int:
     """
     if isinstance(error, RGProbeError):
         return error.exit_code
+    if isinstance(error, StoppedError):
+        return EXIT_INTERRUPTED
     if isinstance(error, KeyboardInterrupt):
         return EXIT_INTERRUPTED
     if _is_usage(error):
@@ -34,7 +40,7 @@ def failure_line(error: BaseException) -> str:
         >>> failure_line(OSError(28, "No space left on device", "out\x1b[2J.nc"))
         'out\\x1b[2J.nc: No space left on device; free space, or choose another --out'
     """
-    if isinstance(error, RGProbeError):
+    if isinstance(error, RGProbeError | StoppedError):
         return printable(str(error))
     if isinstance(error, KeyboardInterrupt):
         return "interrupted; nothing was written, earlier results are as they were"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from rgprobe.report.sweep_page import write_sweep_report
 from rgprobe.report.writing import write_report
 
-__all__ = ["write_report"]
+__all__ = ["write_report", "write_sweep_report"]

@@ -20,7 +20,7 @@ from rgprobe.report.sections import Figures, ordered, section
 from rgprobe.report.summary import summary
 from rgprobe.rg_flow import RGFlow
 
-__all__ = ["LARGEST", "Refused", "page"]
+__all__ = ["LARGEST", "Refused", "page", "unstyled"]
 
 LARGEST = 7_800_000  # bytes; what is left beside plotly.js and the figures goes to trees and matrices
 SCRIPTS = ("page.js", "views.js", "tree.js", "consensus.js")
@@ -67,7 +67,7 @@ def page(flows: Mapping[str, RGFlow], comparisons: Sequence[FlowComparison | Ref
         f"{''.join(summary(name, flow) for name, flow in flows.items())}"
         "<noscript><p><strong>The figures need JavaScript; the text and the tables do not.</strong></p></noscript></section>"
         f"{body}{_provenance(flows)}</main>"
-        f"{_unstyled(plotly)}<script type='application/json' id='rgprobe-data'>"
+        f"{unstyled(plotly)}<script type='application/json' id='rgprobe-data'>"
         f"{script_json({**data, 'sources': sources})}</script>"
         f"<script>{plotly}</script><script>{script}</script></body></html>\n"
     )
@@ -105,7 +105,7 @@ def _provenance(flows: Mapping[str, RGFlow]) -> str:
     return f"<section id='provenance'><h2>Provenance</h2>{records}</section>"
 
 
-def _unstyled(plotly: str) -> str:
+def unstyled(plotly: str) -> str:
     """Empty elements under the ids for which plotly.js looks before it adds the style sheet of its maps.
 
     The report has no maps and its policy would refuse that sheet, with an error in the console.

@@ -10,12 +10,32 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from rgprobe.sweeping.driving import sweep as sweep
+    from rgprobe.sweeping.motion import attention_displacement as attention_displacement
+    from rgprobe.sweeping.motion import weight_displacement as weight_displacement
     from rgprobe.sweeping.record import Sweep as Sweep
     from rgprobe.sweeping.record import open_sweep as open_sweep
+    from rgprobe.sweeping.trajectories import changes as changes
+    from rgprobe.sweeping.trajectories import trajectories as trajectories
 
-_HOMES = {"Sweep": "record", "open_sweep": "record", "sweep": "driving"}
+_HOMES = {
+    "Sweep": "record",
+    "attention_displacement": "motion",
+    "changes": "trajectories",
+    "open_sweep": "record",
+    "sweep": "driving",
+    "trajectories": "trajectories",
+    "weight_displacement": "motion",
+}
 
-__all__ = ["Sweep", "open_sweep", "sweep"]
+__all__ = [
+    "Sweep",
+    "attention_displacement",
+    "changes",
+    "open_sweep",
+    "sweep",
+    "trajectories",
+    "weight_displacement",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,18 +13,15 @@ from rgprobe.sweeping.ledger import Entry
 
 __all__ = ["combine"]
 
-PER_PROMPT = ("prompt", "seed", "draw", "token", "position")  # what has such a dimension stays in the single files
 INTERNAL = "item"
 
 
-def combine(results: Sequence[tuple[Entry, xr.DataTree]]) -> xr.DataTree:
+def combine(results: Sequence[tuple[Entry, Mapping[str, xr.Dataset]]]) -> xr.DataTree:
     """One tree: the nodes of all results, stacked along training steps, runs and prompt sets, or sources."""
     entries = [entry for entry, _ in results]
-    held = dict.fromkeys(name for _, tree in results for name in tree.children if name != "prompts")
-    nodes = {
-        name: _arranged(
-            entries, [_statistics(tree[name].to_dataset()) if name in tree.children else None for _, tree in results]
-        )
+    held = dict.fromkeys(name for _, nodes in results for name in nodes)
+    arranged = {
+        name: _arranged(entries, [_numbered(nodes[name]) if name in nodes else None for _, nodes in results])
         for name in held
     }
     about = [{"label": e.label, "run": e.run, "step": e.step, "prompt_set": e.prompts, "identity": e.identity}
@@ -32,18 +29,12 @@ def combine(results: Sequence[tuple[Entry, xr.DataTree]]) -> xr.DataTree:
     attrs = {
         "format": "rgprobe sweep 1", "items": json.dumps(about), "settings": json.dumps(entries[0].settings, sort_keys=True),
     }  # fmt: skip
-    return xr.DataTree.from_dict({"/": xr.Dataset(attrs=attrs), **nodes})
+    return xr.DataTree.from_dict({"/": xr.Dataset(attrs=attrs), **arranged})
 
 
-def _statistics(node: xr.Dataset) -> xr.Dataset:
-    """What speaks about all prompts together; places along depth and heads get numbers, by which results are aligned."""
-    kept = [
-        name
-        for name, array in node.data_vars.items()
-        if "quantity" in array.dims and not set(array.dims) & set(PER_PROMPT)
-    ]
-    data = node[kept]
-    return data.assign_coords({dim: np.arange(size) for dim, size in data.sizes.items() if dim not in data.coords})
+def _numbered(node: xr.Dataset) -> xr.Dataset:
+    """Places along depth and heads get numbers, by which results are aligned."""
+    return node.assign_coords({dim: np.arange(size) for dim, size in node.sizes.items() if dim not in node.coords})
 
 
 def _arranged(entries: Sequence[Entry], nodes: Sequence[xr.Dataset | None]) -> xr.Dataset:

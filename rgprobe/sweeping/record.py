@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from rgprobe.errors import BadInput, OptionError
 from rgprobe.rg_flow import RGFlow, open_flow
 from rgprobe.sweeping.combining import combine
 from rgprobe.sweeping.ledger import Entry, read_entries
+from rgprobe.sweeping.reading import read_statistics
 
 __all__ = ["Sweep", "open_entries", "open_sweep"]
 
@@ -89,11 +91,15 @@ class Sweep:
         Raises:
             BadInput: no result, or results of different options, which cannot stand in one array.
         """
+        return self._combined
+
+    @cached_property
+    def _combined(self) -> xr.DataTree:
         if not self.results:
             raise BadInput(str(self.directory), expected="results of a sweep", received="none",
                            remedy="run rgprobe sweep with this --out first")  # fmt: skip
         _require_equal_settings(self.directory, self.results)
-        return combine([(entry, flow.to_xarray()) for entry, flow in self.flows()])
+        return combine([(entry, read_statistics(self.path(entry))) for entry in self.results])
 
     def to_dataframe(self, name: str) -> pd.DataFrame:
         """One diagnostic as a tidy table: a row per checkpoint, quantity, null model, sink policy, depth and head."""

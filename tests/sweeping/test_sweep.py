@@ -13,6 +13,7 @@ from rgprobe.sweeping.items import plan_items
 from rgprobe.sweeping.ledger import read_entries
 from rgprobe.sweeping.local import LocalWorkers
 from rgprobe.sweeping.measuring import measure_item
+from rgprobe.sweeping.reading import read_statistics
 
 LOADING = {"device": "cpu", "dtype": "float32", "allow_pickle": False}
 
@@ -127,3 +128,18 @@ def test_labels_that_are_not_there_are_refused(serial):
         serial.flow("seed-9")
     with pytest.raises(OptionError, match="diagnostic"):
         serial.to_dataframe("temperature")
+
+
+def test_what_is_read_directly_is_what_the_file_holds(serial):
+    entry = serial.results[3]
+    opened = rg.open_flow(serial.path(entry)).to_xarray()
+    read = read_statistics(serial.path(entry))
+    assert set(read) == set(opened.children) - {"prompts"}
+    for name, node in read.items():
+        whole = opened[name].to_dataset()
+        assert node.attrs == {key: str(value) for key, value in whole.attrs.items()}
+        assert set(node.coords) == {name for name in whole.coords if "prompt" not in whole[name].dims}
+        assert {"value", "null", "difference", "verdict", "trend"} <= set(node.data_vars)
+        for variable, array in node.variables.items():
+            assert array.dims == whole[variable].dims
+            np.testing.assert_array_equal(array.values, whole[variable].values)
