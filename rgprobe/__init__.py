@@ -50,20 +50,20 @@ _HOMES = {
     "condense": "rgprobe.condensation",
     "faithfulness": "rgprobe.rate_distortion",
     "load": "rgprobe.probe.loading",
+    "measure": "rgprobe.measuring",
     "open_comparison": "rgprobe.comparison",
     "open_flow": "rgprobe.rg_flow",
     "open_sweep": "rgprobe.sweeping",
     "run": "rgprobe.flow",
     "sweep": "rgprobe.sweeping",
     "trace": "rgprobe.tracing",
-    "measure": "rgprobe.measuring",
+    "trace_cache": "rgprobe.cache_trace",
     "write_report": "rgprobe.report",
 }
 _PACKAGES = ("gaussian", "plots", "testbeds")
 
 __all__ = [*_HOMES, *_PACKAGES]
 
-    "trace_cache": "rgprobe.cache_trace",
 
 def __getattr__(name: str) -> Any:
     if name in _PACKAGES:
