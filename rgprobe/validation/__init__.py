@@ -1,4 +1,6 @@
-"""Every diagnostic on systems whose answer is known. Each file holds rows, `CHECKS`; being in this folder registers them."""
+"""Every diagnostic on systems whose answer is known. Each file holds rows, `CHECKS`; being in this folder registers them,
+and so does being in a diagnostic's own file.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +11,7 @@ from importlib import import_module
 import torch
 from threadpoolctl import threadpool_limits
 
+from rgprobe import diagnostics
 from rgprobe.errors import OptionError, nearest
 from rgprobe.validation.record import Check, Outcome
 
@@ -16,8 +19,9 @@ __all__ = ["Check", "Outcome", "checks", "named", "validate"]
 
 
 def checks() -> tuple[Check, ...]:
-    """Every row, in the order of the catalogue."""
-    modules = (import_module(f"{__name__}.{module.name}") for module in pkgutil.iter_modules(__path__))
+    """Every row, in the order of the catalogue: those of this folder, and those that a diagnostic brings along."""
+    places = ((__name__, __path__), (diagnostics.__name__, diagnostics.__path__))
+    modules = [import_module(f"{name}.{module.name}") for name, path in places for module in pkgutil.iter_modules(path)]
     found = [check for module in modules for check in getattr(module, "CHECKS", ())]
     return tuple(sorted(found, key=lambda check: int(check.catalogue[1:])))
 
