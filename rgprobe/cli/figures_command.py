@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from rgprobe.cli.failures import printable
-from rgprobe.cli.options import Debug
+from rgprobe.cli.options import Debug, Quiet
 from rgprobe.cli.output_directory import staged_output
+from rgprobe.cli.progress import progress_bar
 
 if TYPE_CHECKING:
     from rgprobe.plots.paper.exporting import Exported, Result
@@ -39,6 +40,7 @@ def figures_command(
             show_default=False,
         ),
     ] = None,
+    quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:  # fmt: skip
     """Draw the figures of a saved result for a paper: vector files at column width, with captions beside them.
@@ -47,7 +49,8 @@ def figures_command(
     null and source. A figure whose diagnostic was not measured is skipped, with the command that measures it.
     """
     wanted = [name.strip().lower() for name in formats.split(",") if name.strip()]
-    with staged_output(out) as staging:
+    with staged_output(out) as staging, progress_bar(quiet=quiet) as report:
+        report(0, 0, "drawing")
         from rgprobe.plots.paper import export
 
         exported = export(_opened(result), staging.unfinished, formats=wanted, prompt=prompt)
