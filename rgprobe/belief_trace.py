@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from importlib.metadata import version
 from typing import Any
 
@@ -196,7 +197,13 @@ def _collected(parts: Sequence[PromptTrace], name: str) -> list[Any]:
 
 def library_versions() -> dict[str, str]:
     """Versions of the libraries on which numbers may depend, as results record them."""
-    return {name: version(name) for name in PACKAGES}
+    return dict(_versions())
+
+
+@lru_cache
+def _versions() -> tuple[tuple[str, str], ...]:
+    """Read once: metadata of seven packages take longer to parse than a small item of a sweep."""
+    return tuple((name, version(name)) for name in PACKAGES)
 
 
 def _provenance(probe: Probe, encoded: Sequence[EncodedPrompt], options: dict[str, Any]) -> dict[str, Any]:

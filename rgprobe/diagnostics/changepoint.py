@@ -14,8 +14,8 @@ the step in units of its standard error in AR(1) noise. Neither T nor phi^ depen
 distribution is a function of phi and the length alone; it is simulated on a grid of phi, the search over k included. In short
 series phi^ is far too small (12 points of phi = 0.8 give 0.07 on average), and even a median-unbiased correction leaves false
 alarms in up to a fifth of all series. The p value is therefore the largest over every phi under which a phi^ as small as this
-one is not itself a surprise at 5% (Berger & Boos, J. Am. Stat. Assoc. 89, 1012, 1994, one-sided). Measured for 12 to 154 points and
-phi from 0 to 0.95: false alarms in 2 to 5.4% of series at a nominal 5%.
+one is not itself a surprise at 5% (Berger & Boos, J. Am. Stat. Assoc. 89, 1012, 1994, one-sided). Measured for 12 to 154
+points and phi from 0 to 0.95: false alarms in 2 to 5.4% of series at a nominal 5%.
 
 Sources: the maximum over splits of an AR(1) series, Robbins, Gallagher, Lund, Aue, J. Time Ser. Anal. 32, 498 (2011).
 """
