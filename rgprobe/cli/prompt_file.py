@@ -86,7 +86,7 @@ def _json_lines(path: Path, text: str) -> list[tuple[str, str]]:
 def _json_prompt(path: Path, number: int, line: str) -> tuple[str, str]:
     try:
         value = json.loads(line)
-    except (json.JSONDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # ValueError: no JSON, or a number of too many digits
         raise _unfit(path, number, f"{line[:40]!r}") from error
     text, group = (value.get("text"), value.get("group", "")) if isinstance(value, dict) else (value, "")
     if not isinstance(text, str):

@@ -86,7 +86,9 @@ def load_state(directory: Path, model: nn.Module, optimizer: torch.optim.AdamW, 
                 parameter.data.copy_(file.get_tensor(f"weight:{name}"))
                 moments = {m: file.get_tensor(f"{m}:{name}").to(parameter.device) for m in _MOMENTS}
                 optimizer.state[parameter] = {"step": torch.tensor(float(progress.step)), **moments}
-    except (SafetensorError, KeyError, json.JSONDecodeError) as error:
+    except OptionError:
+        raise
+    except (SafetensorError, KeyError, ValueError, TypeError, RuntimeError) as error:  # torch: another shape
         raise CheckpointError(
             str(path),
             expected="the saved state of a training run",

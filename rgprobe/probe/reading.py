@@ -16,6 +16,8 @@ from rgprobe.probe.checkpoint import CheckpointDirectory
 
 __all__ = ["first_line", "quiet", "read_model", "read_tokenizer", "require_finite"]
 
+LARGEST_RATIO, SMALL = 4, 2**20  # parameters per byte: two of four bits each, tied ones counted twice
+
 
 def read_model(directory: CheckpointDirectory, dtype: torch.dtype, *, allow_pickle: bool) -> nn.Module:
     """A transformers model of the architecture that config.json names, in evaluation mode.
@@ -30,16 +32,22 @@ def read_model(directory: CheckpointDirectory, dtype: torch.dtype, *, allow_pick
     _require_same_type(directory, model_class)
     try:
         with quiet():
+            _require_fitting_size(directory, model_class)
             model, info = model_class.from_pretrained(
                 directory.path,
                 dtype=dtype,
                 local_files_only=True,
+                trust_remote_code=False,
+                # a configuration may name an implementation, and one with a slash is code to be downloaded
+                attn_implementation="eager",
                 use_safetensors=not allow_pickle,
                 # a mismatch is refused below, with the names that transformers' own error leaves out
                 ignore_mismatched_sizes=True,
                 output_loading_info=True,
             )
     except Exception as error:  # transformers, safetensors and tokenizers raise a dozen unrelated types for bad files
+        if isinstance(error, CheckpointError):
+            raise
         raise CheckpointError(
             _culprit(directory),
             expected="weights that fit config.json",
@@ -70,7 +78,7 @@ def read_tokenizer(directory: CheckpointDirectory) -> Any:
 
     try:
         with quiet():  # transformers wonders aloud about a model type that is not its own
-            return AutoTokenizer.from_pretrained(directory.path, local_files_only=True)
+            return AutoTokenizer.from_pretrained(directory.path, local_files_only=True, trust_remote_code=False)
     except Exception as error:  # the tokenizers library raises bare Exception
         raise CheckpointError(
             str(directory.path),
@@ -104,6 +112,25 @@ def _require_same_type(directory: CheckpointDirectory, model_class: Any) -> None
             expected=f"model_type {expected!r}, that of {model_class.__name__}",
             received=repr(directory.config["model_type"]),
             remedy="correct model_type or architectures",
+        )
+
+
+def _require_fitting_size(directory: CheckpointDirectory, model_class: Any) -> None:
+    """Tensors that do not fit are drawn at random before they are reported, whatever memory their configuration asks for."""
+    import transformers
+
+    config = transformers.AutoConfig.from_pretrained(directory.path, local_files_only=True, trust_remote_code=False)
+    with torch.device("meta"):
+        build = getattr(model_class, "_from_config", None) or model_class.from_config
+        model = build(config)
+    declared = sum(parameter.numel() for parameter in model.parameters())
+    stored = sum(file.stat().st_size for file in directory.weights)
+    if declared > stored * LARGEST_RATIO + SMALL:
+        raise CheckpointError(
+            str(directory.path / "config.json"),
+            expected=f"a model that {stored:,} bytes of weights can fill",
+            received=f"one of {declared:,} parameters",
+            remedy="use the config.json that was saved with these weights",
         )
 
 

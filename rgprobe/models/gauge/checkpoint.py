@@ -16,7 +16,15 @@ from rgprobe.errors import CheckpointError, OptionError
 from rgprobe.files import write_bytes, write_text
 from rgprobe.models.gauge.config import GaugeConfig
 
-__all__ = ["FORMAT_VERSION", "MODEL_TYPE", "check_tensors", "read_config", "read_tensors", "write_checkpoint"]
+__all__ = [
+    "FORMAT_VERSION",
+    "MODEL_TYPE",
+    "check_layers",
+    "check_tensors",
+    "read_config",
+    "read_tensors",
+    "write_checkpoint",
+]
 
 MODEL_TYPE = "gauge_transformer"
 FORMAT_VERSION = 1
@@ -47,7 +55,7 @@ def read_config(directory: Path) -> GaugeConfig:
     path = directory / "config.json"
     try:
         record = json.loads(path.read_text("utf-8"))
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
+    except (OSError, ValueError, RecursionError) as error:  # ValueError: no UTF-8, no JSON, a number of too many digits
         raise CheckpointError(str(path), expected="valid JSON", received=str(error), remedy=_REMEDY) from error
     if not isinstance(record, dict):
         raise CheckpointError(str(path), expected="an object", received=type(record).__name__, remedy=_REMEDY)
@@ -81,6 +89,21 @@ def read_tensors(directory: Path) -> dict[str, Tensor]:
         raise CheckpointError(
             str(path), expected="a readable safetensors file", received=str(error), remedy=_REMEDY
         ) from error
+
+
+def check_layers(path: Path, config: GaugeConfig, tensors: Mapping[str, Tensor]) -> None:
+    """Refuse more layers than there are tensors, before that many are built.
+
+    Args:
+        path: of the configuration, named in the error.
+        config: as read.
+        tensors: as read.
+
+    Raises:
+        CheckpointError: n_layers is larger than the number of tensors.
+    """
+    if config.n_layers > len(tensors):
+        _refuse(f"{path}: n_layers", f"at most {len(tensors)}, the number of tensors", str(config.n_layers))
 
 
 def check_tensors(path: Path, tensors: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> None:

@@ -17,7 +17,7 @@ from rgprobe.errors import OptionError, PromptError
 from rgprobe.models.gauge.attention import GaugeAttention, condensation_of
 from rgprobe.models.gauge.beliefs import BeliefMap, TokenTable
 from rgprobe.models.gauge.block import EPSILON, GaugeBlock
-from rgprobe.models.gauge.checkpoint import check_tensors, read_config, read_tensors, write_checkpoint
+from rgprobe.models.gauge.checkpoint import check_layers, check_tensors, read_config, read_tensors, write_checkpoint
 from rgprobe.models.gauge.config import GaugeConfig
 from rgprobe.models.gauge.precision import wide
 from rgprobe.models.gauge.readout import KLReadout, LinearReadout
@@ -157,12 +157,13 @@ class GaugeTransformer(HookedRootModule):
         """
         directory = Path(directory)
         config, tensors = read_config(directory), read_tensors(directory)
+        check_layers(directory / "config.json", config, tensors)
+        with torch.device("meta"):  # no memory is taken for what a configuration asks before its tensors are there
+            check_tensors(directory / "model.safetensors", tensors, dict(cls(config).named_parameters()))
         with torch.random.fork_rng(devices=[]):  # building draws weights, and the caller's generator is not ours
             model = cls(config, tokenizer)
-        own = dict(model.named_parameters())
-        check_tensors(directory / "model.safetensors", tensors, own)
         with torch.no_grad():
-            for name, parameter in own.items():
+            for name, parameter in model.named_parameters():
                 parameter.copy_(tensors[name])
         return model.eval()
 
