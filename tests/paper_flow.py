@@ -11,7 +11,7 @@ from rgprobe.rg_flow import RGFlow
 
 HOSTILE = (
     " 你好",
-    "😀",
+    "🦜",
     " שלום",
     "\u202eabc",
     "\x00\x1b",

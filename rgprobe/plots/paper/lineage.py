@@ -60,7 +60,7 @@ def cross_layer_genealogy(flow: RGFlow, *, prompt: int = 0, fraction: float = BU
         raise OptionError("prompt", expected="a prompt of two recorded tokens or more, over two layers or more",
                           received=str(prompt), remedy="see flow.prompts")  # fmt: skip
     depths = np.arange(arrays.sizes[dim])
-    trees = [flow.tree(prompt, depth) for depth in depths]
+    trees = [flow.tree(prompt, depth) for depth in range(len(depths))]
     every_layer = genealogy(trees, fraction=fraction)
     shown = shown_layers(len(trees))
     found = genealogy([trees[layer] for layer in shown], fraction=fraction)
