@@ -13,9 +13,10 @@ from jaxtyping import Float64
 from rgprobe.data import load_prompts
 from rgprobe.gaussian import Gaussian
 from rgprobe.probe.loading import load
-from rgprobe.tracing import trace
+from rgprobe.probe.model import Probe
+from rgprobe.tracing import BeliefTrace, trace
 
-__all__ = ["CASES", "TreeCase", "distances", "sample"]
+__all__ = ["CASES", "Beliefs", "TreeCase", "distances", "sample"]
 
 Beliefs = Gaussian | np.ndarray
 # Classes kept apart; the others are one.
@@ -62,17 +63,17 @@ def distances(beliefs: Beliefs) -> Float64[np.ndarray, "pairs"]:
     return np.sqrt(np.maximum(squared, 0.0))
 
 
-@cache
-def _texts() -> tuple[str, ...]:
-    return tuple(load_prompts("held_out") + load_prompts("passages"))
+def _traced(probe: Probe, belief: str, collection: str) -> BeliefTrace:
+    """All tokens of the shipped texts."""
+    texts = load_prompts("held_out") + load_prompts("passages")
+    return trace(probe, texts, belief=belief, positions=TOKENS, sink="include", truncate=True, collect=(collection,))
 
 
 @cache
 def _predictions(seed: int) -> Float64[np.ndarray, "N V"]:
     """Lens beliefs of standard-small, all tokens of the texts at one state, in the basis of their likeliest classes."""
     probe = load("standard-small")
-    options = {"positions": TOKENS, "sink": "include", "truncate": True, "collect": ("states",)}
-    states = trace(probe, list(_texts()), **options).states.values[:, STATE]
+    states = _traced(probe, "lens", "states").states.values[:, STATE]
     present = torch.from_numpy(states[np.isfinite(states).all(axis=-1)])
     with torch.inference_mode():
         p = torch.softmax(probe.readout(present).double(), dim=-1).numpy()
@@ -86,8 +87,7 @@ def _predictions(seed: int) -> Float64[np.ndarray, "N V"]:
 def _native(seed: int) -> Gaussian:
     """Native beliefs of one head of gauge-small, all tokens of the texts at one block."""
     probe = load("gauge-small")
-    options = {"positions": TOKENS, "sink": "include", "truncate": True, "collect": ("beliefs",)}
-    parts = [blocks[BLOCK][:, HEAD] for blocks in trace(probe, list(_texts()), belief="native", **options).gaussians]
+    parts = [blocks[BLOCK][:, HEAD] for blocks in _traced(probe, "native", "beliefs").gaussians]
     return Gaussian.from_covariance(torch.cat([g.mean for g in parts]), torch.cat([g.covariance for g in parts]))
 
 

@@ -16,7 +16,7 @@ import numpy as np
 from scipy.cluster.hierarchy import linkage
 from threadpoolctl import threadpool_limits
 
-from rgprobe.benchmarks.tree_inputs import CASES, TreeCase, distances, sample
+from rgprobe.benchmarks.tree_inputs import CASES, Beliefs, TreeCase, distances, sample
 from rgprobe.condensation import condense
 from rgprobe.errors import BadInput
 from rgprobe.models.bench.table import Table

@@ -132,12 +132,10 @@ class _CategoricalSlots:
     Slots of one kind hold the same row to the last bit, as repeated tokens do: merging those costs nothing.
     """
 
-    def __init__(
-        self, rows: Float64[np.ndarray, "N V"], weights: Float64[np.ndarray, "N"], roots: Float64[np.ndarray, "N V"]
-    ) -> None:
+    def __init__(self, rows: Float64[np.ndarray, "N V"], weights: Float64[np.ndarray, "N"]) -> None:
         self.weights = weights.copy()
         self.rows = rows.copy()
-        self._hellinger = HellingerBounds(roots)
+        self._hellinger: HellingerBounds | None = None  # made when first asked for: few clusters never ask
         known: dict[bytes, int] = {}
         self._kinds = np.array([known.setdefault(row.tobytes(), len(known)) for row in rows])
         self._step = max(1, BLOCK_ENTRIES // rows.shape[1])
@@ -173,14 +171,22 @@ class _CategoricalSlots:
         if self._kinds[a] != self._kinds[b]:
             self._merge_rows(a, b, float(self.weights[b] / (self.weights[a] + self.weights[b])))
             self._kinds[a] = self._kinds.max() + 1
-            self._hellinger.replace(a, self._root(a))
+            if self._hellinger is not None:
+                self._hellinger.replace(a, self._roots(a))
         self.weights[a] += self.weights[b]
 
     def move(self, source: int, target: int) -> None:
         """Copy slot ``source`` over slot ``target``."""
         for array in (self.weights, self.rows, self._kinds):
             array[target] = array[source]
-        self._hellinger.move(source, target)
+        if self._hellinger is not None:
+            self._hellinger.move(source, target)
+
+    def _squared(self, a: slice, b: slice) -> np.ndarray:
+        """Lower bounds of the squared Hellinger distances of slots ``a`` to slots ``b``."""
+        if self._hellinger is None:
+            self._hellinger = HellingerBounds(self._roots(slice(None)))
+        return self._hellinger.squared(a, b)
 
     def _cheap(self, a: int | np.ndarray, b: np.ndarray, total: np.ndarray) -> np.ndarray:
         raise NotImplementedError
@@ -191,7 +197,7 @@ class _CategoricalSlots:
     def _merge_rows(self, a: int, b: int, share: float) -> None:
         raise NotImplementedError
 
-    def _root(self, a: int) -> np.ndarray:
+    def _roots(self, a: int | slice) -> np.ndarray:
         raise NotImplementedError
 
 
@@ -204,14 +210,14 @@ class CategoricalMoment(_CategoricalSlots):
     """
 
     def __init__(self, rows: Float64[np.ndarray, "N V"], weights: Float64[np.ndarray, "N"]) -> None:
-        super().__init__(rows, weights, np.sqrt(rows))
+        super().__init__(rows, weights)
         self.masses = rows * weights[:, None]
         self.potential = xlogy(self.masses, self.masses).sum(axis=1) - xlogy(weights, weights)
         self.has_zeros = bool((rows == 0).any())
 
     def bounds(self, a: slice, b: slice) -> Float64[np.ndarray, "k m"]:
         """Lower bounds of the costs of slots ``a`` with slots ``b``; nats."""
-        return moment_bound(self._hellinger.squared(a, b), self.weights[a, None], self.weights[None, b])
+        return moment_bound(self._squared(a, b), self.weights[a, None], self.weights[None, b])
 
     def _cheap(self, a: int | np.ndarray, b: np.ndarray, total: np.ndarray) -> np.ndarray:
         both = self._gather(self.masses, b, 0)
@@ -238,7 +244,7 @@ class CategoricalMoment(_CategoricalSlots):
     def _merge_rows(self, a: int, b: int, share: float) -> None:
         self.rows[a] += share * (self.rows[b] - self.rows[a])
 
-    def _root(self, a: int) -> np.ndarray:
+    def _roots(self, a: int | slice) -> np.ndarray:
         return np.sqrt(self.rows[a])
 
 
@@ -247,11 +253,11 @@ class CategoricalPool(_CategoricalSlots):
 
     def __init__(self, rows: Float64[np.ndarray, "N V"], weights: Float64[np.ndarray, "N"]) -> None:
         with np.errstate(divide="ignore"):
-            super().__init__(np.log(rows), weights, np.sqrt(rows))
+            super().__init__(np.log(rows), weights)
 
     def bounds(self, a: slice, b: slice) -> Float64[np.ndarray, "k m"]:
         """Lower bounds of the costs of slots ``a`` with slots ``b``; nats."""
-        return pool_bound(self._hellinger.squared(a, b), self.weights[a, None], self.weights[None, b])
+        return pool_bound(self._squared(a, b), self.weights[a, None], self.weights[None, b])
 
     def _cheap(self, a: int | np.ndarray, b: np.ndarray, total: np.ndarray) -> np.ndarray:
         share = (self.weights[a] / total)[:, None]
@@ -273,5 +279,5 @@ class CategoricalPool(_CategoricalSlots):
         pooled = self.rows[a] + share * step
         self.rows[a] = pooled - np.log(np.exp(pooled).sum())
 
-    def _root(self, a: int) -> np.ndarray:
+    def _roots(self, a: int | slice) -> np.ndarray:
         return np.exp(self.rows[a] / 2)

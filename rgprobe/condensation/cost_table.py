@@ -18,7 +18,7 @@ from rgprobe.errors import NumericalRefusal
 __all__ = ["CostTable", "Costs", "cheapest"]
 
 # So few clusters are evaluated outright: bounds would cost as much as they save.
-EAGER_UP_TO = 96
+EAGER_UP_TO = 128
 # The threshold rises to this quantile of the rows' minima: each sweep over the table then serves that share of the merges.
 QUANTILE = 0.25
 # and at least by this factor, or the last clusters would ask for a sweep each.

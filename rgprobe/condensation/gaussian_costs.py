@@ -68,11 +68,9 @@ def _whiten(factor: np.ndarray, matrix: np.ndarray) -> np.ndarray:
 class _GaussianSlots:
     """Means, weights and matrices (covariances or precisions) of the clusters; the walk over blocks."""
 
-    def __init__(
-        self, means: np.ndarray, matrices: np.ndarray, covariances: np.ndarray, weights: Float64[np.ndarray, "N"]
-    ) -> None:
+    def __init__(self, means: np.ndarray, matrices: np.ndarray, weights: Float64[np.ndarray, "N"]) -> None:
         self.weights = weights.copy()
-        self._marginals = MarginalBounds(means, covariances)
+        self._bounding: MarginalBounds | None = None  # made when first asked for: few clusters never ask
         self.means = means
         self.matrices = matrices
         self.log_dets = log_det(cholesky(matrices))
@@ -111,7 +109,23 @@ class _GaussianSlots:
         """Copy slot ``source`` over slot ``target``."""
         for x in (self.weights, self.means, self.matrices, self.log_dets):
             x[target] = x[source]
-        self._marginals.move(source, target)
+        if self._bounding is not None:
+            self._bounding.move(source, target)
+
+    @property
+    def _marginals(self) -> MarginalBounds:
+        if self._bounding is None:
+            self._bounding = MarginalBounds(self.means, self._covariances(slice(None)))
+        return self._bounding
+
+    def _covariances(self, a: int | slice) -> np.ndarray:
+        raise NotImplementedError
+
+    def _joined(self, a: int) -> None:
+        """Renew what is derived from slot ``a``."""
+        self.log_dets[a : a + 1] = log_det(cholesky(self.matrices[a : a + 1]))
+        if self._bounding is not None:
+            self._bounding.replace(a, self.means[a], self._covariances(a))
 
     def _pair(self, a: int | np.ndarray, others: np.ndarray) -> tuple[np.ndarray, ...]:
         """Total weight W, share w_a / W shaped (k, 1, 1), mean and matrix differences a minus other."""
@@ -141,8 +155,10 @@ class GaussianMoment(_GaussianSlots):
     """
 
     def __init__(self, beliefs: Gaussian, weights: Float64[np.ndarray, "N"]) -> None:
-        means, covariances = _factored(beliefs, beliefs.covariance)
-        super().__init__(means, covariances, covariances, weights)
+        super().__init__(*_factored(beliefs, beliefs.covariance), weights)
+
+    def _covariances(self, a: int | slice) -> np.ndarray:
+        return self.matrices[a]
 
     def _bound(self, a: int | np.ndarray, b: slice | np.ndarray, rank: int) -> np.ndarray:
         w_a, w_b = self.weights[a], self.weights[b]
@@ -185,8 +201,7 @@ class GaussianMoment(_GaussianSlots):
         self.matrices[a] += share * (1 - share) * d[..., :, None] * d[..., None, :]
         self.means[a] += share * d
         self.weights[a] = total
-        self.log_dets[a : a + 1] = log_det(cholesky(self.matrices[a : a + 1]))
-        self._marginals.replace(a, self.means[a], self.matrices[a])
+        self._joined(a)
 
 
 class GaussianPool(_GaussianSlots):
@@ -203,8 +218,10 @@ class GaussianPool(_GaussianSlots):
     """
 
     def __init__(self, beliefs: Gaussian, weights: Float64[np.ndarray, "N"]) -> None:
-        means, precisions = _factored(beliefs, beliefs.precision)
-        super().__init__(means, precisions, _factored(beliefs, beliefs.covariance)[1], weights)
+        super().__init__(*_factored(beliefs, beliefs.precision), weights)
+
+    def _covariances(self, a: int | slice) -> np.ndarray:
+        return np.linalg.inv(self.matrices[a])
 
     def _bound(self, a: int | np.ndarray, b: slice | np.ndarray, rank: int) -> np.ndarray:
         total, share, mixed = self._mixed(a, b, rank)
@@ -250,8 +267,7 @@ class GaussianPool(_GaussianSlots):
         self.matrices[a] += share * (self.matrices[b] - self.matrices[a])
         self.means[a] += share * np.linalg.solve(self.matrices[a], pull)[..., 0]
         self.weights[a] = total
-        self.log_dets[a : a + 1] = log_det(cholesky(self.matrices[a : a + 1]))
-        self._marginals.replace(a, self.means[a], np.linalg.inv(self.matrices[a]))
+        self._joined(a)
 
 
 class GaussianShift(GaussianPool):
@@ -270,15 +286,11 @@ class GaussianShift(GaussianPool):
         return (0.5 * share * (1 - share) * mixed.quadratic.sum(axis=0) - self._marginals.slack) * total
 
     def _cheap(self, a: int | np.ndarray, others: np.ndarray) -> np.ndarray:
-        return self._moved(a, others)
-
-    def _accurate(self, a: int | np.ndarray, others: np.ndarray) -> np.ndarray:
-        return self._moved(a, others)
-
-    def _moved(self, a: int | np.ndarray, others: np.ndarray) -> np.ndarray:
         total, share, d, gap = self._pair(a, others)
         pooled = self.matrices[others] + share[..., None] * gap
         return 0.5 * total * self._quadratic(a, others, pooled, d, share[:, 0, 0])
+
+    _accurate = _cheap
 
 
 def _factored(beliefs: Gaussian, matrices: Tensor) -> tuple[np.ndarray, np.ndarray]:
