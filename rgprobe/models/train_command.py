@@ -54,6 +54,8 @@ def train_command(
             show_default=False,
         ),
     ] = None,
+    quiet: Annotated[bool, typer.Option("--quiet", help="No progress bar.")] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of a failure.")] = False,
 ) -> None:
     """Train a small model on real text and write a checkpoint that rgprobe can load.
 
@@ -81,7 +83,7 @@ def train_command(
         gradient_checkpointing=gradient_checkpointing,
         settings=tuple(settings or ()),
     )
-    result = _train_with_progress_bar(options)
+    result = _train_with_progress_bar(options, quiet=quiet)
     for name, loss in result.test.items():
         typer.echo(
             f"{name}: {loss.nats_per_token:.4f} nats per token, {loss.nats_per_character:.4f} nats per character, "
@@ -90,14 +92,14 @@ def train_command(
     typer.echo(f"wrote {result.directory} ({result.n_parameters:,} parameters)")
 
 
-def _train_with_progress_bar(options: TrainingOptions) -> TrainingResult:
+def _train_with_progress_bar(options: TrainingOptions, *, quiet: bool) -> TrainingResult:
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     from rgprobe.models.training import TrainingProgress, train
 
     columns = (BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), TextColumn("{task.description}"))
-    with Progress(*columns, console=Console(stderr=True)) as bar:
+    with Progress(*columns, console=Console(stderr=True), disable=quiet) as bar:
         task = bar.add_task("preparing the corpus", total=options.steps)
 
         def show(progress: TrainingProgress) -> None:

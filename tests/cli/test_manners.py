@@ -21,6 +21,13 @@ def test_without_a_command_there_is_help(rgprobe):
         assert words in bare.out  # not cut off
 
 
+@pytest.mark.parametrize("command", sorted(SHORT))
+def test_every_command_can_be_quiet_and_can_show_where_it_failed(rgprobe, command):
+    shown = rgprobe(command, "--help").out
+    assert "--debug" in shown
+    assert "--quiet" in shown or command == "info"  # which has nothing to be quiet about
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
