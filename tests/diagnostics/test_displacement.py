@@ -19,7 +19,8 @@ def squared(hurst, *, groups=24, width=30, seed=0):
 def test_the_exponent_of_a_known_walk(hurst):
     found = displacement_exponent(STEPS, squared(hurst))
     assert abs(found.exponent - hurst) < 0.02
-    assert found.low <= hurst <= found.high
+    rounding = 1e-12  # at H = 1 every group moves alike, and the interval has no width
+    assert found.low - rounding <= hurst <= found.high + rounding
     assert found.is_diffusive == (hurst == 0.5)
     assert abs(found.curvature) < 0.05
     assert found.decades == pytest.approx(np.log10(4000))

@@ -129,6 +129,7 @@ def test_an_item_of_another_process_is_left_alone_and_torn_files_of_a_dead_one_r
 
 
 def test_whatever_is_wrong_with_a_checkpoint_is_an_outcome(checkpoint, out):
+    whole = (checkpoint / "model.safetensors").read_bytes()
     (checkpoint / "model.safetensors").write_bytes(b"not weights")
     failure = measure_item(item_of(checkpoint), out).failure
     assert (failure.kind, failure.exit_code, failure.is_final) == ("CheckpointError", 2, True)
@@ -136,6 +137,7 @@ def test_whatever_is_wrong_with_a_checkpoint_is_an_outcome(checkpoint, out):
     def broken(item):
         raise ZeroDivisionError("1 / 0")
 
+    (checkpoint / "model.safetensors").write_bytes(whole)
     failure = measure_item(item_of(checkpoint), out, measure=broken).failure
     assert (failure.kind, failure.exit_code, failure.is_final) == ("ZeroDivisionError", 1, False)
     assert list(out.iterdir()) == []
