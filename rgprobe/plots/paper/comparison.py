@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -60,7 +61,7 @@ def _held(comparison: FlowComparison) -> list[tuple[str, str, str]]:
     tree = comparison.to_xarray()
     return [
         (diagnostic, quantity, label) for diagnostic, quantity, label in SUMMARY
-        if diagnostic in comparison.diagnostics and quantity in tree[diagnostic]["quantity"].values
+        if diagnostic in comparison.diagnostics and quantity in tree[diagnostic].to_dataset()["quantity"].values
         and np.isfinite(compared_arrays(comparison, diagnostic, quantity)["difference"].values).any()
     ]  # fmt: skip
 
@@ -132,7 +133,7 @@ def _depth(axes: Axes, arrays: xr.Dataset) -> None:
 
 
 def _key(figure: Figure, names: Sequence[str]) -> None:
-    handles: list[Line2D | tuple[Patch, Line2D]] = []
+    handles: list[Any] = []  # matplotlib draws the members of a tuple over one another; its types know single artists
     words = []
     for name, colour in zip(names, SOURCES, strict=False):
         shown = paper_text(name, longest=28)

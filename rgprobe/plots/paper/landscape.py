@@ -54,7 +54,7 @@ def energy_landscape(flow: RGFlow, *, prompt: int | None = None) -> Figure:
         panel_letters(list(panels[: len(blocks)]))
         if filled is not None:
             bar = figure.colorbar(filled, ax=list(panels), aspect=30, fraction=0.025, pad=0.01, extend="max")
-            bar.set_ticks(landscape_levels(top))
+            bar.set_ticks(landscape_levels(top).tolist())
             bar.set_label("free energy βE above its minimum (nats)")
             bar.outline.set_visible(False)
         _key(figure)
@@ -74,7 +74,7 @@ def landscape_levels(top: float) -> np.ndarray:
         >>> landscape_levels(4.4).tolist()
         [0.0, 0.5, 1.0, 1.5, 2.0, 2.5, 3.0, 3.5, 4.0, 4.5]
     """
-    return MaxNLocator(LEVELS).tick_values(0.0, top)
+    return np.asarray(MaxNLocator(LEVELS).tick_values(0.0, top))
 
 
 def _panel(axes: Axes, here: xr.Dataset, count: int, top: float) -> QuadContourSet | None:

@@ -158,8 +158,8 @@ def diverging(low: float, high: float, midpoint: float) -> Colormap:
     """Blue, grey, orange, the grey at the midpoint of an axis from low to high; only the part that the axis uses."""
     reach = max(high - midpoint, midpoint - low, 1e-12)
     whole = LinearSegmentedColormap.from_list("rgprobe", [*DIVERGING])
-    ends = [(end - midpoint) / (2 * reach) + 0.5 for end in (low, high)]
-    return LinearSegmentedColormap.from_list("rgprobe", whole(np.linspace(*ends, 64)))
+    first, last = ((end - midpoint) / (2 * reach) + 0.5 for end in (low, high))
+    return LinearSegmentedColormap.from_list("rgprobe", whole(np.linspace(first, last, 64)))
 
 
 def _first(crowd: tuple[float, int], gap: float) -> float:

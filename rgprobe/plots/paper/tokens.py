@@ -60,7 +60,8 @@ def _spaced(pieces: Sequence[str]) -> list[str]:
 
 
 def _cut(pieces: Sequence[str], longest: int) -> list[str]:
-    kept, length = [], 0
+    kept: list[str] = []
+    length = 0
     for index, piece in enumerate(pieces):
         room = longest - length - (1 if index + 1 < len(pieces) else 0)
         if len(piece) > room and kept:
