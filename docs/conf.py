@@ -13,6 +13,7 @@ html_theme = "alabaster"
 html_theme_options = {"description": "Renormalization-group flow in transformers, measured", "page_width": "72rem"}
 html_sidebars = {"**": ["about.html", "navigation.html", "searchfield.html"]}
 
+napoleon_use_ivar = True  # a property that a class lists among its attributes is described once
 default_role = "code"  # single backticks, as docstrings have them
 autodoc_typehints = "none"  # shapes are in the signatures already
 autodoc_member_order = "bysource"
@@ -28,6 +29,8 @@ CODE = re.compile(r"(`+[^`]*`+)")
 
 def _literal_signs(app, what, name, obj, options, lines):
     """|x| is a norm and * a product: in running text neither marks anything up."""
+    if what == "module":  # these hold tables, whose columns would shift
+        return
     for index, line in enumerate(lines):
         if not line.lstrip().startswith((">>>", "...")):
             parts = CODE.split(line)
