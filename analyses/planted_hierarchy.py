@@ -9,8 +9,9 @@ The first trains models that fill gaps (`cloze_models.py`). The second builds tr
 average linkage on the interaction between leaves (how much the prediction of one changes when the state of another is
 exchanged; mean over contexts, which are the same sentence with other leaves hidden), and condensation trees of beliefs. It
 scores them by unlabelled bracket F1 beside untrained models, beside trees that read nothing and beside the trees of other
-sentences; what has been measured is kept in the runs and read back. The state that is reported was chosen on 8 other
-sentences. The last does the same for a model of your own and sentences whose brackets you have.
+sentences; what has been measured is kept in the runs and read back. Beliefs and gradients are measured for the first
+`--beliefs` models of each kind alone. The state that is reported was chosen on 8 other sentences. The last does the same for
+a model of your own and sentences whose brackets you have.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ from rgprobe.probe.model import Probe
 
 DEVELOPMENT = 8  # sentences on which state and adjacency are chosen
 BELIEF_SENTENCES = 12
-RESAMPLES = 4000
+RESAMPLES = 1000
 
 
 def main() -> None:
@@ -51,8 +52,9 @@ def main() -> None:
             command.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
             command.add_argument("--steps", type=int, help="instead of 2,000 (fixed) and 3,000 (varied)")
         if name == "trees":
-            for option, default in (("sentences", 24), ("contexts", 32), ("nulls", 5), ("nulls-beliefs", 1)):
+            for option, default in (("sentences", 24), ("contexts", 32), ("nulls", 5), ("beliefs", 1)):
                 command.add_argument(f"--{option}", type=int, default=default)
+            command.add_argument("--measured-only", action="store_true", help="measure nothing anew")
             command.add_argument("--next-token", type=Path, metavar="RUNS", help="runs of random_hierarchy.py, besides")
         if name == "figure":
             command.add_argument("file", type=Path, metavar="FILE")
@@ -89,24 +91,25 @@ def measured(options: argparse.Namespace, shape: str) -> dict[str, Any]:
     for reader in dict.fromkeys(record["reader"] for _, record in found):
         runs = [(path, record) for path, record in found if record["reader"] == reader]
         kept = options.runs / shape / reader
-        trained = [
-            of_model(
-                lambda path=path: rg.load(path, device="cpu"),
-                kept / f"seed-{record['seed']}",
-                reader,
-                language,
-                options,
-            )
-            for path, record in runs
-        ]
+        shared: tuple[Any, ...] = (reader, language, options)
+        trained, done = [], []
+        for k, (path, record) in enumerate(runs):
+            where, full = kept / f"seed-{record['seed']}", k < options.beliefs
+            if measurable(where, options):
+                trained.append(of_model(lambda path=path: rg.load(path, device="cpu"), where, *shared, beliefs=full))
+                done.append(record)
         untrained = []
         for seed in range(options.nulls):
-            with rg.load(runs[0][0], device="cpu").randomised(seed=seed) as probe:
-                where, with_beliefs = kept / f"untrained-{seed}", seed < options.nulls_beliefs
-                untrained.append(
-                    of_model(lambda probe=probe: probe, where, reader, language, options, beliefs=with_beliefs)
-                )
-        readers[reader] = summary(trained, untrained, parses, language) | {"runs": [record for _, record in runs]}
+            where, full = kept / f"untrained-{seed}", seed < options.beliefs
+            if scores_file(where, options).exists() and not full:
+                untrained.append(dict(np.load(scores_file(where, options))))
+            elif measurable(where, options):
+                with rg.load(runs[0][0], device="cpu").randomised(seed=seed) as probe:
+                    untrained.append(of_model(lambda probe=probe: probe, where, *shared, beliefs=full))
+        if not trained:
+            continue
+        counts = {"runs": done, "nulls": len(untrained)}
+        readers[reader] = summary(trained, untrained, parses, language) | counts
     test = slice(DEVELOPMENT, None)
     return {
         "shape": shape,
@@ -117,6 +120,16 @@ def measured(options: argparse.Namespace, shape: str) -> dict[str, Any]:
         "exact": exact_scores(language, read[test], parses[test], options.contexts),
         "readers": readers,
     }
+
+
+def measurable(kept: Path, options: argparse.Namespace) -> bool:
+    """Whether a model is measured, or has been."""
+    return not options.measured_only or scores_file(kept, options).exists()
+
+
+def scores_file(kept: Path, options: argparse.Namespace) -> Path:
+    """Where the scores of a model are kept."""
+    return kept.with_name(f"{kept.name}-trees-{options.sentences}-{options.contexts}.npz")
 
 
 def next_token_runs(directory: Path) -> list[tuple[Path, dict[str, Any]]]:
@@ -141,28 +154,44 @@ def of_model(
     language: Language,
     options: argparse.Namespace,
     *,
-    beliefs: bool = True,
+    beliefs: bool,
 ) -> dict[str, np.ndarray]:
     """Scores of one model, measured first where there is no file of them."""
-    kept = kept.with_name(f"{kept.name}-trees-{options.sentences}-{options.contexts}.npz")
-    if kept.exists():
-        return dict(np.load(kept))
+    kept = scores_file(kept, options)
     kept.parent.mkdir(parents=True, exist_ok=True)
-    probe = load()
     read, parses, _ = language.draw(DEVELOPMENT + options.sentences, TEST_SEED + 1)
-    few = slice(DEVELOPMENT, DEVELOPMENT + BELIEF_SENTENCES)
+    if not kept.exists():
+        np.savez(kept, **of_interactions(load(), reader, language, read, parses, options.contexts, gradients=beliefs))
+    found = dict(np.load(kept))
+    if beliefs and "beliefs" not in found:
+        few = slice(DEVELOPMENT, DEVELOPMENT + BELIEF_SENTENCES)
+        found["beliefs"] = planted_trees.belief_scores(load(), reader, read[few], parses[few])
+        np.savez(kept, **found)
+    return found
+
+
+def of_interactions(
+    probe: Probe,
+    reader: str,
+    language: Language,
+    read: np.ndarray,
+    parses: Sequence[Clades],
+    contexts: int,
+    *,
+    gradients: bool,
+) -> dict[str, np.ndarray]:
+    """Scores of trees of interactions, of those of other sentences and of the mean over all; what a linear probe reads."""
     scores, total, trees = planted_trees.interaction_scores(
-        probe, reader, read, parses, language.vocabulary, count=options.contexts
+        probe, reader, read, parses, language.vocabulary, count=contexts, gradients=gradients
     )
-    found = {"scores": scores, "others": others_scores(trees, parses, language.leaves)}
     alike = [[brackets.bracket_score(planted_trees.interaction_clades(mean, a), parses[0], leaves=language.leaves).f1
               for mean in total] for a in ADJACENCIES]  # fmt: skip
-    found["averaged"] = np.array(alike)
-    found["probe"] = planted_trees.ancestor_accuracy(probe, reader, language)
-    if beliefs:
-        found["beliefs"] = planted_trees.belief_scores(probe, reader, read[few], parses[few])
-    np.savez(kept, **found)
-    return found
+    return {
+        "scores": scores,
+        "others": others_scores(trees, parses, language.leaves),
+        "averaged": np.array(alike),
+        "probe": planted_trees.ancestor_accuracy(probe, reader, language),
+    }
 
 
 def others_scores(trees: list[list[list[Clades]]], parses: Sequence[Clades], leaves: int) -> np.ndarray:
@@ -228,9 +257,8 @@ def summary(
     language: Language,
 ) -> dict[str, Any]:
     """Means by state, the state chosen on other sentences, and its differences to every baseline with intervals."""
-    scores, null = (np.stack([each["scores"] for each in models]) for models in (trained, untrained))
+    scores = np.stack([each["scores"] for each in trained])
     chosen = {a: int(scores[:, 0, k, :, :DEVELOPMENT].mean((0, 2)).argmax()) for k, a in enumerate(ADJACENCIES)}
-    null_chosen = {a: int(null[:, 0, k, :, :DEVELOPMENT].mean((0, 2)).argmax()) for k, a in enumerate(ADJACENCIES)}
     blind = blind_scores(parses[DEVELOPMENT:], language.leaves)
     best = {}
     for k, adjacency in enumerate(ADJACENCIES):
@@ -238,27 +266,40 @@ def summary(
         others = np.stack([each["others"][k, chosen[adjacency], DEVELOPMENT:] for each in trained])
         baselines = {name: each[None] for name, each in blind.items()}
         baselines["its trees of other sentences"] = others
-        baselines["untrained"] = null[:, 0, k, null_chosen[adjacency], DEVELOPMENT:]
+        if untrained:
+            null = np.stack([each["scores"][0, k] for each in untrained])
+            own = int(null[..., :DEVELOPMENT].mean((0, 2)).argmax())
+            baselines["untrained"] = null[:, own, DEVELOPMENT:]
         best[adjacency] = {"state": chosen[adjacency], "f1": interval(values), "baselines": {
             name: {"f1": float(each.mean()), "difference": interval(values, each, paired=name.startswith("its"))}
             for name, each in baselines.items()}}  # fmt: skip
     return {
         "best": best,
         "trained": by_state(trained),
-        "untrained": by_state(untrained),
-        "averaged": np.mean([each["averaged"] for each in trained], 0).round(3).tolist(),
-        "untrained_averaged": np.mean([each["averaged"] for each in untrained], 0).round(3).tolist(),
-        "ancestors": np.mean([each["probe"] for each in trained], 0).round(3).tolist(),
-        "untrained_ancestors": np.mean([each["probe"] for each in untrained], 0).round(3).tolist(),
+        "untrained": by_state(untrained) if untrained else {},
+        "averaged": mean_of(trained, "averaged"),
+        "untrained_averaged": mean_of(untrained or trained, "averaged", empty=not untrained),
+        "ancestors": mean_of(trained, "probe"),
+        "untrained_ancestors": mean_of(untrained or trained, "probe", empty=not untrained),
     }
+
+
+def mean_of(models: list[dict[str, np.ndarray]], name: str, *, empty: bool = False) -> list[list[float | None]]:
+    """Mean over models, or as many None."""
+    mean = np.mean([each[name] for each in models], 0)
+    return [[None if empty else round(float(value), 3) for value in row] for row in mean]
 
 
 def by_state(models: list[dict[str, np.ndarray]]) -> dict[str, list[float | None]]:
     """Mean F1 over seeds and test sentences, by measure and adjacency; None where a belief does not exist."""
-    scores = np.mean([each["scores"][..., DEVELOPMENT:] for each in models], (0, -1))
+    scores = np.stack([each["scores"][..., DEVELOPMENT:] for each in models]).mean(-1)
+    measured = ~np.isnan(scores).all((2, 3), keepdims=True)
+    scores = np.where(measured, scores, 0).sum(0) / measured.sum(0)  # over the models in which a measure was taken
     found = {(name, a): scores[m, k] for m, name in enumerate(INTERACTIONS) for k, a in enumerate(ADJACENCIES)}
-    beliefs = np.mean([each["beliefs"] for each in models if "beliefs" in each], (0, -1))
-    found |= {(name, a): beliefs[b, k] for b, name in enumerate(BELIEFS) for k, a in enumerate(ADJACENCIES)}
+    with_beliefs = [each["beliefs"] for each in models if "beliefs" in each]
+    if with_beliefs:
+        beliefs = np.mean(with_beliefs, (0, -1))
+        found |= {(name, a): beliefs[b, k] for b, name in enumerate(BELIEFS) for k, a in enumerate(ADJACENCIES)}
     return {f"{name}, {a}": [None if np.isnan(x) else round(float(x), 3) for x in row]
             for (name, a), row in found.items() if not np.isnan(row).all()}  # fmt: skip
 

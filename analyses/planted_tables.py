@@ -52,11 +52,12 @@ def of_best(results: Sequence[dict[str, Any]]) -> Iterator[str]:
         rows = [
             ["chosen state", *(str(best[column]["state"]) for column in columns)],
             ["trees of interactions", *(_with_interval(best[column]["f1"]) for column in columns)],
+            ["untrained models measured", *(str(result["readers"][reader]["nulls"]) for reader, _ in columns)],
             ["a reader that knows the grammar", *(f"{result['exact'][a]:.2f}" for _, a in columns)],
         ]
         for name in best[columns[0]]["baselines"]:
-            entries = [best[column]["baselines"][name] for column in columns]
-            cells = [f"{entry['f1']:.2f}; {_signed(entry['difference'])}" for entry in entries]
+            entries = [best[column]["baselines"].get(name) for column in columns]
+            cells = ["" if entry is None else f"{entry['f1']:.2f}; {_signed(entry['difference'])}" for entry in entries]
             rows.append([f"{name}; difference", *cells])
         yield markdown(head, rows)
 

@@ -77,17 +77,15 @@ def _contexts(reader: str, read: np.ndarray, known: np.ndarray) -> Contexts:
     return Contexts(rows, exchanged, *places, torch.from_numpy(~known))
 
 
-def interactions(probe: Probe, reader: str, read: np.ndarray, vocabulary: int, *, count: int) -> dict[str, np.ndarray]:
+def interactions(
+    probe: Probe, reader: str, read: np.ndarray, vocabulary: int, *, count: int, gradients: bool = True
+) -> dict[str, np.ndarray]:
     """By measure, (L, leaves, leaves)."""
     hidden = contexts_of(reader, read, vocabulary, count=count, seed=0)
     single = one_gap(reader, read, vocabulary, count=count, seed=0)
     found = interaction(probe, hidden).numpy()
-    return {
-        "interaction": found,
-        "interaction, not normalised": found,
-        "gradients": gradient_interaction(probe, hidden).numpy(),
-        "one gap": interaction(probe, single).numpy(),
-    }
+    named = {"interaction": found, "interaction, not normalised": found, "one gap": interaction(probe, single).numpy()}
+    return named | ({"gradients": gradient_interaction(probe, hidden).numpy()} if gradients else {})
 
 
 def exact_interaction(language: Language, read: np.ndarray, *, count: int) -> np.ndarray:
@@ -111,7 +109,14 @@ def interaction_clades(found: np.ndarray, adjacency: str, *, normalise: bool = T
 
 
 def interaction_scores(
-    probe: Probe, reader: str, read: np.ndarray, parses: Sequence[Clades], vocabulary: int, *, count: int
+    probe: Probe,
+    reader: str,
+    read: np.ndarray,
+    parses: Sequence[Clades],
+    vocabulary: int,
+    *,
+    count: int,
+    gradients: bool = True,
 ) -> tuple[np.ndarray, np.ndarray, list[list[list[Clades]]]]:
     """F1 of every tree (measure, adjacency, state, sentence), mean interactions (state, leaves, leaves) and the trees that
     neighbours make of the first measure, by state and sentence."""
@@ -120,7 +125,8 @@ def interaction_scores(
     total = np.zeros((probe.n_blocks, leaves, leaves))
     trees: list[list[list[Clades]]] = [[[] for _ in range(probe.n_blocks)] for _ in ADJACENCIES]
     for s, (row, parse) in enumerate(zip(read, parses, strict=True)):
-        for m, (name, found) in enumerate(interactions(probe, reader, row, vocabulary, count=count).items()):
+        for name, found in interactions(probe, reader, row, vocabulary, count=count, gradients=gradients).items():
+            m = INTERACTIONS.index(name)
             for a, adjacency in enumerate(ADJACENCIES):
                 for k in range(probe.n_blocks):
                     tree = interaction_clades(found[k], adjacency, normalise="not normalised" not in name)
