@@ -7,7 +7,7 @@ module                      system                                              
 `broadcast_tree`            spins copied down a tree with errors                      correlation by leaf distance
 `contracting_layers`        tokens that turn towards a limit, or rest                 angular steps, CKA slope
 `coupling_flow`             couplings that flow to or from a fixed point              map, errors, beta function
-`draws_without_replacement` a shuffled deck                                        posterior, entropy of each draw
+`draws_without_replacement` a shuffled deck                                           posterior, entropy of each draw
 `equiangular`               attention between tokens at equal angles                  cosine against time
 `fractional_walk`           fractional Brownian motion of many coordinates            exponent of its displacement
 `gaussian_gram`             tokens in a wide random ReLU network                      Gram kernel layer by layer
