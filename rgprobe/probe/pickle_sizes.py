@@ -10,9 +10,9 @@ from __future__ import annotations
 import pickletools
 import zipfile
 import zlib
-from io import BytesIO
+from io import BufferedIOBase, BytesIO
 from pathlib import Path
-from typing import IO
+from typing import IO, cast
 
 from rgprobe.errors import CheckpointError
 
@@ -71,17 +71,17 @@ def _check_archive(path: Path, size: int) -> None:
             _check_numbers(path, BytesIO(archive.read(record)), size)
 
 
-def _check_old_file(path: Path, file: IO[bytes], size: int) -> None:
+def _check_old_file(path: Path, file: BufferedIOBase, size: int) -> None:
     """As torch before 1.6 wrote them: pickles one after the other, then the numbers."""
-    first = [argument for _, argument, _ in pickletools.genops(file) if isinstance(argument, int)]
+    first = [argument for _, argument, _ in pickletools.genops(cast("IO[bytes]", file)) if isinstance(argument, int)]
     if MAGIC not in first:
         raise _refusal(path, "another file")
     for _ in range(HEADERS):
         _check_numbers(path, file, size)
 
 
-def _check_numbers(path: Path, stream: IO[bytes], size: int) -> None:
-    for operation, argument, _ in pickletools.genops(stream):
+def _check_numbers(path: Path, stream: BufferedIOBase, size: int) -> None:
+    for operation, argument, _ in pickletools.genops(cast("IO[bytes]", stream)):
         # lengths of what follows are arguments of their own operations, and bounded by the file
         if isinstance(argument, int) and abs(argument) > max(size, SMALL) and operation.name != "PROTO":
             raise _refusal(path, f"one that asks for {argument:,} of something")

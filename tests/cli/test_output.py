@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 import rgprobe.cli.run_command
-import rgprobe.flow
+import rgprobe.measuring
 import rgprobe.report
 from rgprobe.condensation import CondensationTree
 from rgprobe.locking import exclusive
@@ -156,7 +156,7 @@ def test_interrupted_run_leaves_the_earlier_results(run_tiny, out, earlier, monk
     def stop(*args, **kwargs):
         raise error
 
-    monkeypatch.setattr(rgprobe.flow, "assemble_node", stop)
+    monkeypatch.setattr(rgprobe.measuring, "assemble_node", stop)
     outcome = run_tiny(*TEXT, out=out)
     assert outcome.code == (130 if error is KeyboardInterrupt else 1)
     assert contents(out) == earlier
