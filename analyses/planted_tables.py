@@ -89,7 +89,9 @@ def of_ancestors(results: Sequence[dict[str, Any]]) -> Iterator[str]:
                 pairs = zip(found, entry["untrained_ancestors"][level], strict=True)
                 above = "root" if level == 0 else f"{len(entry['ancestors']) - level} up"
                 rows.append([f"{reader}, {above}", *(_cell(x, y) for x, y in pairs)])
-        yield markdown([f"{result['shape']}: accuracy", *(f"state {k}" for k in range(len(rows[0]) - 1))], rows)
+        width = max(map(len, rows))
+        rows = [row + [""] * (width - len(row)) for row in rows]
+        yield markdown([f"{result['shape']}: accuracy", *(f"state {k}" for k in range(width - 1))], rows)
 
 
 def draw(results: Sequence[dict[str, Any]], path: Path) -> None:
