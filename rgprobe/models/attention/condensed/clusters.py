@@ -15,8 +15,10 @@ def cluster(
 ) -> Int[Tensor, "A n"]:
     """Labels 0..count - 1, by the nearest of `count` leaders; those of hidden points mean nothing.
 
-    Leaders are farthest points (at most twice the least possible radius: Gonzalez, Theoretical Computer Science 38, 1985),
-    moved once to the mean of their cluster. With at most `count` distinct points, every cluster is a set of equal ones.
+    Leaders are farthest points, so that no cluster has more than twice the least possible radius. (Moved to the means of their
+    clusters they cost more and served no better.) With at most `count` distinct points, every cluster is a set of equal ones.
+
+    Source: Gonzalez, Theoretical Computer Science 38 (1985).
 
     Example:
         >>> import torch
@@ -28,10 +30,7 @@ def cluster(
         shown = points[torch.arange(len(points), device=points.device), seen]
         points = torch.where(hidden.unsqueeze(-1), shown.unsqueeze(1), points)
     leaders = farthest_points(points, count)
-    labels = _nearest(points, leaders)
-    size = sums_of(torch.ones_like(points[..., :1]), labels, count)
-    mean = sums_of(points, labels, count) / size.clamp_min(1.0)
-    return _nearest(points, torch.where(size > 0, mean, leaders))
+    return torch.baddbmm(leaders.square().sum(-1).unsqueeze(1), points, leaders.mT, alpha=-2).argmin(-1)
 
 
 def farthest_points(points: Float[Tensor, "A n r"], count: int) -> Float[Tensor, "A count r"]:
@@ -66,7 +65,3 @@ def sums_of(x: Float[Tensor, "A n d"], labels: Int[Tensor, "A n"], count: int) -
     batch, _, width = x.shape
     where = (labels + torch.arange(batch, device=x.device).unsqueeze(-1) * count).flatten()
     return x.new_zeros(batch * count, width).index_add(0, where, x.flatten(0, 1)).unflatten(0, (batch, count))
-
-
-def _nearest(points: Tensor, leaders: Tensor) -> Tensor:
-    return torch.baddbmm(leaders.square().sum(-1).unsqueeze(1), points, leaders.mT, alpha=-2).argmin(-1)
