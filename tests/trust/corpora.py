@@ -1,14 +1,13 @@
 """Everything hostile that commands are given, as cases for `audited.run_audited`; `full` sizes are those of docs/trust.md."""
 
-import json
-
 import numpy as np
 from attacks import ATTACKS, edit_json, only_pickle, pickles
 from safetensors.torch import load_file
+from synthetic_flow import synthetic_flow
 from tiny_checkpoints import CONTEXT, copied, manifest_of
 from weight_mutations import mutations
 
-SIZES = {"weights": (60, 1250), "with_manifest": (20, 400), "pickles": (27, 300), "results": (12, 120)}
+SIZES = {"weights": (40, 1250), "with_manifest": (10, 400), "pickles": (18, 300), "results": (12, 120)}
 # what an edited configuration gets: refused, or loaded under an identity of its own
 STANDARD_EDITS = {
     "heads that do not divide": ({"num_attention_heads": 3}, 2), "no heads": ({"num_attention_heads": 0}, 2),
@@ -48,6 +47,8 @@ def everything(sources, root, *, full):
         ("weights", weights(sources, root / "weights", size["weights"])), ("attacks", hand_made(sources, root / "attacks")),
         ("pickles", pickled(sources, root / "pickles", size["pickles"])), ("configs", edited(sources, root / "configs")),
         ("prompts", prompted(sources, root / "prompts")), ("prompt_files", prompt_files(sources, root / "files")),
+        ("offline", [{"name": "a hub id", "names": ["nobody/nothing"], "arguments": ["info", "nobody/nothing"]}]),
+        ("results", results(root / "results", size["results"])),
         ("with_manifest", with_manifest(sources, root / "shipped", size["with_manifest"])),
     ]  # fmt: skip
     return [{"suite": suite, "writes": [], "codes": [2], **case} for suite, cases in makers for case in cases]
@@ -136,11 +137,13 @@ def prompt_files(sources, root):
             "run", sources["gauge"].as_posix(), "--prompts", (root / name).as_posix(), "--out", out.as_posix()]}  # fmt: skip
 
 
-def results(content, root, count):
+def results(root, count):
     """Damaged result files; what a flip leaves readable is read."""
     rng = np.random.default_rng(3)
     root.mkdir(parents=True)
-    odd = [b"", b"text", b"\x89HDF\r\n\x1a\n", json.dumps({}).encode(), content + b"more"]
+    synthetic_flow(blocks=2, heads=2).save(root / "whole.nc")
+    content = (root / "whole.nc").read_bytes()
+    odd = [b"", b"text", b"\x89HDF\r\n\x1a\n", b"{}", content + b"more"]
     for number in range(count):
         if number < len(odd):
             damaged = odd[number]
@@ -153,7 +156,6 @@ def results(content, root, count):
             damaged = bytes(spoiled)
         path = root / f"result-{number}.nc"
         path.write_bytes(damaged)
-        for command in ("info", "report"):
-            out = ["--out", (root / f"page-{number}.html").as_posix()] if command == "report" else []
-            yield {"suite": "results", "name": f"{command} {path.name}", "writes": [root.as_posix()], "names": [path.name],
-                   "codes": [0, 2], "arguments": [command, path.as_posix(), *out]}  # fmt: skip
+        page = (root / f"page-{number}.html").as_posix()
+        yield {"name": path.name, "writes": [root.as_posix()], "names": [path.name], "codes": [0, 2],
+               "arguments": ["report", path.as_posix(), "--out", page]}  # fmt: skip

@@ -11,7 +11,7 @@ import pytest
 from forked import Fork, at_change, contents, die
 from long_commands import COMMANDS, comparable, without_drawing
 
-KILLS, DISKS, PAIRS = (4, 50), (3, 20), (2, 20)
+KILLS, DISKS, PAIRS = (2, 50), (2, 20), (1, 20)
 
 
 @pytest.fixture(scope="module", params=COMMANDS)
@@ -60,7 +60,7 @@ def test_killed_at_any_instant(command, reference, full, tally, tmp_path):
         if number < count:
             ended = Fork(command(out)).kill_at(draw.uniform(0, seconds)).ended()
         else:
-            change = 1 + (number - count) * (1 if full else 5)
+            change = 1 + (number - count) * (1 if full else 9)
             ended = Fork(command(out), before=at_change(change, die, below=out.parent)).ended()
         outcomes["killed" if ended.code == -9 else "too late"] += 1
         found, _ = contents(out)

@@ -1,4 +1,7 @@
-"""Nobody's code but ours: no pickle, no evaluation, no network of our own, bounded dependencies, a wheel that stands alone."""
+"""Nobody's code but ours: no pickle, no evaluation, no network of our own, bounded dependencies, a wheel that stands alone.
+
+That no hub is asked under HF_HUB_OFFLINE is a case of test_hostile_files.py, where an audit hook would see the socket.
+"""
 
 import ast
 import os
@@ -18,8 +21,9 @@ FORBIDDEN_IMPORTS = {
     "httpx", "aiohttp", "ftplib", "smtplib", "telnetlib", "xmlrpc", "webbrowser", "ctypes", "code", "codeop", "runpy", "pdb",
 }  # fmt: skip
 FORBIDDEN_CALLS = {"eval", "exec", "compile", "__import__", "breakpoint", "input"}
-# where a process or the hub is the purpose of a file
+# where a process or the hub is the purpose of a file; a local worker is spoken to through a pair of sockets without an address
 ALLOWED = {
+    ("sweeping/local.py", "socket"),
     ("sweeping/local.py", "subprocess"), ("probe/loading.py", "huggingface_hub"), ("probe/pickle_sizes.py", "pickletools"),
 }  # fmt: skip
 SUSPECT = {"subprocess", "huggingface_hub", "pickletools", "multiprocessing"}
@@ -41,7 +45,7 @@ def test_no_pickle_network_or_evaluation():
     found = [(path, name) for path, node in _nodes() for name in _imported(node) if name in FORBIDDEN_IMPORTS]
     called = [(path, node.func) for path, node in _nodes() if isinstance(node, ast.Call)]
     found += [(path, name.id) for path, name in called if isinstance(name, ast.Name) and name.id in FORBIDDEN_CALLS]
-    assert found == []
+    assert set(found) <= ALLOWED
 
 
 def test_processes_and_the_hub_stay_where_they_belong():
@@ -69,25 +73,6 @@ def test_dependencies_have_lower_and_upper_bounds():
     for requirement in map(Requirement, declared):
         operators = {specifier.operator for specifier in requirement.specifier}
         assert operators == {"=="} or operators >= {">=", "<"}, f"{requirement} has no upper bound"
-
-
-def test_hub_is_not_asked_when_offline(tmp_path):
-    """HF_HUB_OFFLINE is honoured: not one connection is tried, and one line says what to do."""
-    code = (
-        "import sys\n"
-        "def watch(event, arguments):\n"
-        "    if event in ('socket.connect', 'socket.getaddrinfo'):\n"
-        "        sys.stderr.write(f'asked {arguments}\\n')\n"
-        "sys.addaudithook(watch)\n"
-        "from rgprobe.cli import main\n"
-        "sys.exit(main(['info', 'nobody-at-all/no-such-model']))"
-    )
-    environment = {**os.environ, "HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path), "OMP_NUM_THREADS": "1"}
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=environment, capture_output=True, text=True)
-    assert done.returncode == 2, done
-    assert "asked" not in done.stderr
-    assert done.stderr.count("\n") == 1
-    assert "nobody-at-all/no-such-model" in done.stderr
 
 
 def test_wheel_stands_alone(full, tmp_path):
