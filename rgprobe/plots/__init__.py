@@ -15,6 +15,7 @@ from rgprobe.plots.dendrogram import tree
 from rgprobe.plots.depth import flow_over_depth
 from rgprobe.plots.elimination_curves import elimination
 from rgprobe.plots.energy_landscape import energy_landscape
+from rgprobe.plots.explorer import explore
 from rgprobe.plots.genealogy import genealogy
 from rgprobe.plots.heads import head_map
 from rgprobe.plots.style import template
@@ -26,6 +27,7 @@ __all__ = [
     "consensus",
     "elimination",
     "energy_landscape",
+    "explore",
     "flow_over_depth",
     "genealogy",
     "head_map",
