@@ -32,10 +32,11 @@ module                      system                                              
 `stored_patterns`           modern Hopfield network                                   minima of the energy
 `tanh_network`              random tanh network                                       Lyapunov exponent
 `two_level`                 a key equal to the query among equal others               self-weight, heat-capacity peak
+`varied_hierarchy`          hierarchical grammar, a tree of its own per sentence      parse trees, posteriors
 =========================== ========================================================= ===============================
 
-`hierarchy_posterior` holds the exact posteriors of `random_hierarchy`, `hierarchy_language` its sentences as token ids with
-their least possible loss.
+`hierarchy_posterior` and `varied_posterior` hold the exact posteriors of the two grammars, `hierarchy_language` the sentences of
+`random_hierarchy` as token ids with their least possible loss.
 """
 
 from __future__ import annotations
@@ -73,6 +74,7 @@ _SYSTEMS = (
     "stored_patterns",
     "tanh_network",
     "two_level",
+    "varied_hierarchy",
 )
 
 __all__ = [*_SYSTEMS]

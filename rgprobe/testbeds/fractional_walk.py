@@ -75,6 +75,6 @@ def exact(*, times: Float64[np.ndarray, " times"], hurst: float) -> WalkTruth:
 
 
 def _check(times: Float64[np.ndarray, " times"], hurst: float) -> None:
-    increasing = len(times) > 0 and times[0] > 0 and bool((np.diff(times) > 0).all())
+    increasing = len(times) > 0 and bool(times[0] > 0 and (np.diff(times) > 0).all())
     require(increasing, "times", expected="positive and increasing numbers", received=times)
     require(0 < hurst <= 1, "hurst", expected="a number with 0 < H <= 1", received=hurst)

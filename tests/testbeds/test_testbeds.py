@@ -7,7 +7,7 @@ import pytest
 
 from rgprobe import testbeds
 
-HELPERS = {"options", "hierarchy_posterior", "hierarchy_language"}
+HELPERS = {"options", "hierarchy_posterior", "hierarchy_language", "varied_posterior"}
 
 
 def test_the_table_lists_every_module():
