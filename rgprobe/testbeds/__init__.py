@@ -35,8 +35,8 @@ module                      system                                              
 `varied_hierarchy`          hierarchical grammar, a tree of its own per sentence      parse trees, posteriors
 =========================== ========================================================= ===============================
 
-`hierarchy_posterior` and `varied_posterior` hold the exact posteriors of the two grammars, `hierarchy_language` the sentences of
-`random_hierarchy` as token ids with their least possible loss.
+`hierarchy_posterior` and `varied_posterior` hold the exact posteriors of the two grammars, `hierarchy_language` the sentences
+of `random_hierarchy` as token ids with their least possible loss.
 """
 
 from __future__ import annotations
