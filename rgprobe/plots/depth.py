@@ -15,6 +15,9 @@ from rgprobe.plots.tokens import figure_text
 
 __all__ = ["band", "flow_over_depth", "line"]
 
+# Zero is a value among others here: a logarithmic axis would tell of decades between values that are all small.
+SIGNED = ("modularity",)
+
 
 def flow_over_depth(flows: Flows, diagnostic: str, quantity: str) -> go.Figure:
     """Draw value, 95% interval over prompts, and null mean with 95% prediction band, from input end to output end.
@@ -46,7 +49,7 @@ def flow_over_depth(flows: Flows, diagnostic: str, quantity: str) -> go.Figure:
     else:
         figure.update_xaxes(**depth_axis(first.dim, first.depths))
     figure.update_yaxes(title=f"{quantity_label(quantity)}<br>({first.units})")
-    fit_values(figure)
+    fit_values(figure, logarithmic=quantity not in SIGNED)
     return figure
 
 

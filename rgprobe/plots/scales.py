@@ -40,10 +40,10 @@ def log_ticks(low: float, high: float) -> tuple[list[float], list[str]]:
     return [float(np.log10(tick)) for tick in kept], [f"{tick:g}" for tick in kept]
 
 
-def fit_values(figure: go.Figure) -> None:
+def fit_values(figure: go.Figure, *, logarithmic: bool = True) -> None:
     """Set the value axis of a figure as `fitted_axis` says."""
     title = figure.layout.yaxis.title.text
-    figure.update_yaxes(**fitted_axis(figure.data, title=title))
+    figure.update_yaxes(**fitted_axis(figure.data, title=title, logarithmic=logarithmic))
 
 
 def fitted_axis(traces: Sequence[go.Scatter], *, title: str, logarithmic: bool = True) -> dict[str, object]:

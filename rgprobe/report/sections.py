@@ -19,8 +19,8 @@ __all__ = ["Figures", "ordered", "section"]
 Figures = dict[str, go.Figure]
 # The parts that tell the story; the others follow in the order in which the flow holds them.
 FIRST = ("elimination", "temperature", "condensation", "consensus")
-# A reduced temperature has a neutral value.
-MIDPOINTS = {("temperature", "theta"): 1.0}
+# Reduced temperatures have a neutral value.
+MIDPOINTS = {("temperature", "theta"): 1.0, ("gauge_temperature", "isotropic_temperature"): 1.0}
 
 
 def ordered(flows: Mapping[str, RGFlow]) -> list[str]:
@@ -140,7 +140,9 @@ VIEWS = {
     "condensation": (
         f"<div class='view' data-view='tree'>{_controls('tree')}"
         "<label>clusters <output data-role='cut-text'></output>"
-        "<input type='range' data-role='cut' id='tree-cut' min='1' max='1' step='1'></label></div>"
+        "<input type='range' data-role='cut' id='tree-cut' min='1' max='1' step='1'></label>"
+        "<label>find a token <output data-role='found' aria-live='polite'></output>"
+        "<input type='search' data-role='search' id='tree-search' autocomplete='off' spellcheck='false'></label></div>"
         "<p class='hint'>The prompt, its tokens coloured by the cluster that they have condensed into; grey tokens were not "
         "recorded, and tokens without a number stand alone.</p>"
         "<div class='running' data-role='running' role='region' aria-label='prompt text, coloured by cluster'></div>"

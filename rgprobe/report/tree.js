@@ -40,7 +40,7 @@ const words = (node, names, most = 12) =>
   (node.leaves.length > most ? " · …" : "");
 
 function treeView(root) {
-  const [running, box, detail, slider] = ["running", "treebox", "detail", "cut"].map((name) => role(root, name));
+  const [running, box, detail, slider, search] = ["running", "treebox", "detail", "cut", "search"].map((name) => role(root, name));
   const folded = new Set();
   let prompt = null;
   let tree = null;
@@ -69,6 +69,26 @@ function treeView(root) {
   function quiet() {
     detail.textContent = "Point at a node to see its tokens, what its merge loses, and its support.";
     for (const span of running.querySelectorAll(".lit")) span.classList.remove("lit");
+  }
+
+  // Tokens that hold the searched text are framed in the running text and in the tree; folded branches that hide one open.
+  const matches = () => {
+    const wanted = search.value.trim().toLowerCase();
+    return wanted ? new Set(names.flatMap((name, leaf) => (name.toLowerCase().includes(wanted) ? [leaf] : []))) : new Set();
+  };
+
+  function mark() {
+    const found = matches();
+    role(root, "found").textContent = search.value.trim() ? `${found.size} of ${tree.n} recorded` : "";
+    for (const span of running.querySelectorAll("[data-leaf]")) span.classList.toggle("found", found.has(Number(span.dataset.leaf)));
+    for (const text of box.querySelectorAll("[data-token]")) text.classList.toggle("found", found.has(Number(text.dataset.token)));
+  }
+
+  function seek() {
+    const found = matches();
+    for (const id of folded) if (tree.nodes[id].leaves.some((leaf) => found.has(leaf))) folded.delete(id);
+    render();
+    running.querySelector(".found")?.scrollIntoView({ block: "nearest" });
   }
 
   function fold(node) {
@@ -118,6 +138,7 @@ function treeView(root) {
       } else {
         const text = node.id < tree.n ? label(names[node.id]) : `${label(words(node, names, 3), 14)} (${node.leaves.length})`;
         const name = make(svg, "text", { x: gutter, y: y.get(node.id), class: `leaf ${colourOf(node)}` }, text);
+        if (node.id < tree.n) name.dataset.token = node.id;
         name.addEventListener("pointerenter", () => describe(node));
         name.addEventListener("pointerleave", quiet);
         if (node.id >= tree.n) make(svg, "path", { d: `M${x(0)},${y.get(node.id)}H${x(node.height)}`, class: `branch folded ${colourOf(node)}` });
@@ -126,6 +147,7 @@ function treeView(root) {
       if (node.id >= tree.n) knob(svg, node, x(node.height), y.get(node.id), joined.has(node.id));
     };
     drawNode(tree.root);
+    mark();
   }
 
   function knob(svg, node, cx, cy, cluster) {
@@ -156,7 +178,14 @@ function treeView(root) {
   }
 
   slider.addEventListener("input", render);
-  new ResizeObserver(() => tree && renderTree(cut(tree, tree.n + 1 - Number(slider.value)), tree.n + 1 - Number(slider.value))).observe(box);
+  search.addEventListener("input", seek);
+  // only where the width changes: folding changes the height, and drawing again would take the keyboard's focus away
+  let drawnWidth = 0;
+  new ResizeObserver(() => {
+    if (!tree || box.clientWidth === drawnWidth) return;
+    drawnWidth = box.clientWidth;
+    renderTree(cut(tree, tree.n + 1 - Number(slider.value)), tree.n + 1 - Number(slider.value));
+  }).observe(box);
   chooser(root, "trees", (chosen, state) => {
     const before = tree?.n;
     prompt = chosen;
