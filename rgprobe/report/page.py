@@ -48,7 +48,8 @@ def page(flows: Mapping[str, RGFlow], comparisons: Sequence[FlowComparison | Ref
         "figures": drawings,
         "templates": {mode: template(mode == "dark").to_plotly_json() for mode in ("light", "dark")},
     }
-    spent = len(script_json(data)) + len(plotly.encode()) + len(body.encode()) + 200_000
+    fixed = (plotly, body, style, script, script_json(data))
+    spent = sum(len(part.encode()) for part in fixed) + 100_000  # for the summary, and what stands around all this
     share = max(0, LARGEST - spent) // len(flows)
     sources = [
         {"name": name, "n_prompts": len(flow.prompts), "prompts": prompt_views(flow, budget=share)}

@@ -96,7 +96,7 @@ def test_size(report):
 def test_too_many_prompts_for_the_size_are_left_out_and_counted(monkeypatch):
     flow = synthetic_flow(prompts=24, positions=10)
     whole = page({"x": flow})
-    monkeypatch.setattr("rgprobe.report.page.LARGEST", len(whole.encode()) + 160_000)
+    monkeypatch.setattr("rgprobe.report.page.LARGEST", len(whole.encode()) + 40_000)
     text = page({"x": flow})
     (source,) = ParsedPage(text).data["sources"]
     assert source["n_prompts"] == len(ParsedPage(whole).data["sources"][0]["prompts"]) == 24
