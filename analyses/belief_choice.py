@@ -27,7 +27,7 @@ from rgprobe.condensation import CondensationTree
 from rgprobe.condensation.agreement import cophenetic_correlation, cut_agreement
 from rgprobe.data import load_prompts
 from rgprobe.errors import OptionError
-from rgprobe.models.shipped import shipped_names
+from rgprobe.models.shipped import prompts_unseen_by
 from rgprobe.probe.estimators import ESTIMATORS
 
 Trees = list[list[CondensationTree]]  # by prompt and block
@@ -81,7 +81,7 @@ def measured(options: argparse.Namespace) -> tuple[list[dict[str, Any]], dict[st
 def prepared(options: argparse.Namespace) -> tuple[Any, list[torch.Tensor], list[str]]:
     """The model, its prompts, and the kinds of belief that it has."""
     probe = rg.load(options.source)
-    texts = load_prompts("held_out" if options.source in shipped_names() else "passages")
+    texts = load_prompts(prompts_unseen_by(options.source))
     ids = [prompt.ids[: options.tokens] for prompt in probe.encode(list(texts[: options.prompts]))]
     beliefs = []
     for belief in options.beliefs.split(","):

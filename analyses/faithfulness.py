@@ -25,7 +25,7 @@ import torch
 import rgprobe as rg
 from rgprobe.cli.prompt_file import read_prompts
 from rgprobe.condensation import condense
-from rgprobe.models.shipped import shipped_names
+from rgprobe.models.shipped import prompts_unseen_by
 from rgprobe.probe.merge_metric import DRAWS, FLOOR, state_metrics
 
 ACTIVATIONS = ("ward", "k_means", "bipartite")
@@ -57,7 +57,7 @@ def main() -> None:
 def measured(source: str, options: argparse.Namespace) -> Iterator[dict[str, Any]]:
     """A row per layer and size: relative distortions by partition, one per text."""
     model = rg.load(source)
-    chosen = options.prompts or ["held_out" if source in shipped_names() else "passages"]
+    chosen = options.prompts or [prompts_unseen_by(source)]
     texts = [text for name in chosen for text in read_prompts(name)][: options.texts]
     layers = options.layers or list(range(1, model.n_blocks))
     found: dict[tuple[int, int], dict[str, list[float]]] = {}

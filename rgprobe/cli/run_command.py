@@ -34,7 +34,7 @@ from rgprobe.cli.prompt_file import read_labelled_prompts
 from rgprobe.data import load_prompts
 from rgprobe.errors import BadInput
 from rgprobe.files import file_name
-from rgprobe.models.shipped import shipped_names
+from rgprobe.models.shipped import prompts_unseen_by, shipped_names
 
 if TYPE_CHECKING:
     from rgprobe.comparison import FlowComparison
@@ -168,7 +168,7 @@ def _analyse(sources: list[str], request: _Request, staging: Staging, report: Re
         model = load(source, **request.loading)
         name = file_name(model.name)
         result, trees = staging.path(f"{name}.nc"), staging.path(f"{name}.trees.json")
-        prompts = list(request.prompts or load_prompts("held_out" if source in shipped_names() else "passages"))
+        prompts = list(request.prompts or load_prompts(prompts_unseen_by(source)))
         flow = run(
             model, prompts, on_progress=report, on_estimate=_announce if request.announced else None, **request.running
         )

@@ -25,7 +25,7 @@ from rgprobe import categorical
 from rgprobe.condensation.beliefs import as_beliefs
 from rgprobe.condensation.tree import CondensationTree
 from rgprobe.errors import BadInput, NumericalRefusal, OptionError
-from rgprobe.gaussian import Gaussian, pairwise_kl
+from rgprobe.gaussian import Gaussian, pairwise_product_kl
 
 __all__ = ["component_deaths", "components", "divergences", "number_of_components", "tree_diameters"]
 
@@ -45,12 +45,8 @@ def divergences(beliefs: Gaussian | np.ndarray | Tensor) -> Matrix:
     """
     kept = as_beliefs(beliefs)
     if isinstance(kept, Gaussian):
-        # as a batch of one factor, where there is none
-        factors = kept if len(kept.batch_shape) == 2 else kept.reshape(len(kept), 1)
-        both = torch.stack([pairwise_kl(factors[:, f]) for f in range(factors.batch_shape[1])]).sum(0)
-    else:
-        both = categorical.pairwise_kl(torch.from_numpy(kept).log())
-    return torch.maximum(both, both.T).detach().cpu().numpy()
+        return _larger(pairwise_product_kl(kept))
+    return _larger(categorical.pairwise_kl(torch.from_numpy(kept).log()))
 
 
 def components(
@@ -158,6 +154,10 @@ def _matrix(beliefs: Gaussian | np.ndarray | Tensor | None, matrix: np.ndarray |
         raise NumericalRefusal("matrix", expected="divergences >= 0, 0 on the diagonal", received="others",
                                remedy="pass pairwise_kl of one set of beliefs")  # fmt: skip
     return np.maximum(given, given.T)
+
+
+def _larger(both: Tensor) -> Matrix:
+    return torch.maximum(both, both.T).detach().cpu().numpy()
 
 
 def _numbered(labels: np.ndarray) -> np.ndarray:

@@ -11,7 +11,7 @@ from jaxtyping import Float64
 
 from rgprobe import categorical
 from rgprobe.diagnostics.record import Diagnostic, Measurement, Quantity
-from rgprobe.gaussian import Gaussian, pairwise_kl
+from rgprobe.gaussian import Gaussian, pairwise_product_kl
 from rgprobe.tracing import BeliefTrace
 
 __all__ = ["DIAGNOSTIC", "belief_jeffreys", "calibrate", "consensus"]
@@ -56,8 +56,7 @@ def belief_jeffreys(beliefs: np.ndarray | Gaussian) -> Float64[np.ndarray, "n n"
         beliefs: log-probabilities (n, V), or a Gaussian of batch shape (n, heads), whose heads' divergences add.
     """
     if isinstance(beliefs, Gaussian):
-        heads = range(beliefs.batch_shape[1])
-        divergence = torch.stack([pairwise_kl(beliefs[:, head]) for head in heads]).sum(0)
+        divergence = pairwise_product_kl(beliefs)
     else:
         divergence = categorical.pairwise_kl(torch.from_numpy(beliefs))
     return (divergence + divergence.T).numpy()

@@ -5,8 +5,19 @@ near-singular beliefs; the attention kernel of `rgprobe.models` computes scores 
 """
 
 from rgprobe.gaussian.averaging import merge, pool
-from rgprobe.gaussian.divergence import jeffreys, kl, pairwise_kl
+from rgprobe.gaussian.divergence import jeffreys, kl, pairwise_kl, pairwise_product_kl
 from rgprobe.gaussian.record import Gaussian
 from rgprobe.gaussian.transport import frames, pushforward, to_common_frame
 
-__all__ = ["Gaussian", "frames", "jeffreys", "kl", "merge", "pairwise_kl", "pool", "pushforward", "to_common_frame"]
+__all__ = [
+    "Gaussian",
+    "frames",
+    "jeffreys",
+    "kl",
+    "merge",
+    "pairwise_kl",
+    "pairwise_product_kl",
+    "pool",
+    "pushforward",
+    "to_common_frame",
+]

@@ -15,7 +15,7 @@ from rgprobe.gaussian.structures import Diagonal
 from rgprobe.gaussian.validation import name_at
 from rgprobe.gaussian.whitening import Measured, measured
 
-__all__ = ["jeffreys", "kl", "pairwise_kl"]
+__all__ = ["jeffreys", "kl", "pairwise_kl", "pairwise_product_kl"]
 
 # About 24 float64 matrices (vectors, if diagonal) per pair are alive at once; this bounds them to a quarter of a
 # gigabyte.
@@ -92,6 +92,23 @@ def pairwise_kl(p: Gaussian, q: Gaussian | None = None) -> Float64[Tensor, "*bat
     rows = measured(p)
     columns = rows if q is None else measured(target)
     return _checked(_pairwise_measured(rows, columns, (batch.numel(), n, m)).reshape(*batch, n, m))
+
+
+def pairwise_product_kl(beliefs: Gaussian) -> Float64[Tensor, "N N"]:
+    """All directed divergences in nats between products of independent beliefs, whose factors' divergences add.
+
+    Args:
+        beliefs: batch shape (N, F): token i believes the product of its F Gaussians, as one per attention head; or (N,), of
+            one factor.
+
+    Example:
+        >>> import torch
+        >>> two_heads = Gaussian.from_diagonal(torch.tensor([[[0.0], [0.0]], [[1.0], [2.0]]]), torch.ones(2, 2, 1))
+        >>> pairwise_product_kl(two_heads)[0, 1].item()  # 1/2 + 2
+        2.5
+    """
+    factors = beliefs if len(beliefs.batch_shape) == 2 else beliefs.reshape(len(beliefs), 1)
+    return torch.stack([pairwise_kl(factors[:, f]) for f in range(factors.batch_shape[1])]).sum(0)
 
 
 def jeffreys(p: Gaussian, q: Gaussian) -> Float64[Tensor, "*batch"]:

@@ -8,7 +8,7 @@ from pathlib import Path
 from rgprobe.errors import CheckpointError, OptionError
 from rgprobe.files import sha256_of
 
-__all__ = ["shipped_names", "shipped_path", "verify_shipped"]
+__all__ = ["prompts_unseen_by", "shipped_names", "shipped_path", "verify_shipped"]
 
 _ROOT = Path(__file__).with_name("shipped")
 
@@ -35,6 +35,18 @@ def shipped_path(name: str) -> Path:
             "checkpoint", expected=" or ".join(names), received=name, remedy="pass a shipped name or a directory"
         )
     return _ROOT / name
+
+
+def prompts_unseen_by(source: str) -> str:
+    """Name of the shipped prompt set for a checkpoint: held-out plays for the shipped ones, passages for others.
+
+    The shipped checkpoints know Shakespeare's plays and nothing else; `rgprobe.data.load_prompts` reads the set.
+
+    Example:
+        >>> prompts_unseen_by("gauge-small"), prompts_unseen_by("path/to/model")
+        ('held_out', 'passages')
+    """
+    return "held_out" if source in shipped_names() else "passages"
 
 
 def verify_shipped(name: str) -> None:

@@ -10,7 +10,7 @@ import xarray as xr
 from jaxtyping import Float, Float64, Int
 from torch import Tensor
 
-from rgprobe.gaussian import Gaussian, pairwise_kl, pushforward
+from rgprobe.gaussian import Gaussian, pairwise_product_kl, pushforward
 from rgprobe.probe.attention import AttentionCollector
 from rgprobe.probe.model import Probe
 from rgprobe.probe.native import NativeCollector
@@ -63,7 +63,7 @@ def local_jeffreys(beliefs: Gaussian, frames: Float[Tensor, "n K K"] | None = No
         (0.0, 4.0)
     """
     moved = beliefs if frames is None else pushforward(beliefs, frames[:, None])
-    divergence = torch.stack([pairwise_kl(moved[:, head]) for head in range(beliefs.batch_shape[1])]).sum(0)
+    divergence = pairwise_product_kl(moved)
     return divergence + divergence.T
 
 

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from rgprobe.data import load_groups, load_prompts
 from rgprobe.errors import OptionError, PromptError
 from rgprobe.files import file_name
-from rgprobe.models.shipped import shipped_names
+from rgprobe.models.shipped import prompts_unseen_by, shipped_names
 
 __all__ = ["Item", "Place", "PromptSet", "places_of", "plan_items", "prompt_sets", "take_shard"]
 
@@ -178,7 +178,7 @@ def take_shard(items: Sequence[T], shard: str | tuple[int, int] | None) -> list[
 
 
 def _suited(source: str) -> PromptSet:
-    name = "held_out" if source in shipped_names() else "passages"
+    name = prompts_unseen_by(source)
     groups = load_groups(name)
     return PromptSet(name, tuple(load_prompts(name)), tuple(groups) if any(groups) else ())
 
