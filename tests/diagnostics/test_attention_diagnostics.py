@@ -122,11 +122,11 @@ def test_the_spread_of_scores_recovers_the_planted_temperature(beta):
         np.testing.assert_allclose(at["theta"], np.mean(beta**2 / (2 * np.log(n))) ** -0.5, rtol=0.03)
 
 
-@pytest.mark.parametrize("beta", [0.5, 1.0, 2.0, 4.0])
+@pytest.mark.parametrize("beta", [0.11, 0.5, 0.83, 1.0, 2.0, 4.0])
 def test_the_entropy_recovers_the_planted_temperature_of_gaussian_rows(beta):
     keys = np.array([16.0, 100.0, 700.0, np.nan])
     curve = np.mean([random_energy.exact(int(n), beta)["entropy"] for n in keys[:3]])
-    assert float(entropy_matched_beta(np.array([curve]), keys)[0]) == pytest.approx(beta, rel=0.01)
+    assert float(entropy_matched_beta(np.array([curve]), keys)[0]) == pytest.approx(beta, rel=5e-4)
     scores = [random_scores(beta, size=128, heads=8, seed=seed) for seed in range(6)]
     found = temperature(fake_trace(scores=scores)).values.mean(["prompt", "head", "block"])
     np.testing.assert_allclose(found["beta_entropy"], beta, rtol=0.05)
