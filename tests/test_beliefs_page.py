@@ -7,27 +7,22 @@
 writes the tables into the page, between its marks.
 """
 
-import importlib.util
 import json
-from pathlib import Path
+
+from measured_page import DOCS, analysis, shown, write
 
 from rgprobe.probe.estimators import ESTIMATORS
 
-ROOT = Path(__file__).parents[1]
-PAGE = ROOT / "docs" / "beliefs.md"
-BEGIN, END = "<!-- tables -->", "<!-- end of tables -->"
+PAGE = DOCS / "beliefs.md"
 
 
 def tables():
-    spec = importlib.util.spec_from_file_location("belief_choice", ROOT / "analyses" / "belief_choice.py")
-    analysis = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(analysis)
-    return analysis.tables(json.loads((ROOT / "docs" / "beliefs.json").read_text("utf-8")))
+    measured = json.loads((DOCS / "beliefs.json").read_text("utf-8"))
+    return {"tables": analysis("belief_choice").tables(measured)}
 
 
 def test_the_page_shows_what_was_measured():
-    shown = PAGE.read_text("utf-8").split(BEGIN)[1].split(END)[0].strip()
-    assert shown == tables()
+    assert shown(PAGE) == tables()
 
 
 def test_the_page_names_every_belief_its_defaults_and_its_floor():
@@ -35,12 +30,11 @@ def test_the_page_names_every_belief_its_defaults_and_its_floor():
     for name, estimator in ESTIMATORS.items():
         assert f"| `{name}` |" in page
         for option, default in estimator.options.items():
-            shown = f'"{default}"' if isinstance(default, str) else f"{default:g}"
-            assert f"`{option}` {shown}" in page, (name, option)
+            stated = f'"{default}"' if isinstance(default, str) else f"{default:g}"
+            assert f"`{option}` {stated}" in page, (name, option)
         noise = estimator.noise(estimator.options)
         assert noise is None or f"{noise['kl']:.4g} nats" in page
 
 
 if __name__ == "__main__":
-    before, rest = PAGE.read_text("utf-8").split(BEGIN)
-    PAGE.write_text(f"{before}{BEGIN}\n{tables()}\n{END}{rest.split(END)[1]}", encoding="utf-8")
+    write(PAGE, tables())

@@ -3,7 +3,6 @@
 To write them again: `python tests/test_condensed_attention_page.py RUN...`, whose losses and times are put together.
 """
 
-import importlib.util
 import json
 import random
 import sys
@@ -11,40 +10,27 @@ from pathlib import Path
 
 import pytest
 import torch
+from measured_page import DOCS, IMAGES, analysis, shown, write
 
 from rgprobe.models import GaugeConfig, GaugeTransformer
 
-ROOT = Path(__file__).parents[1]
-PAGE, RECORD = ROOT / "docs" / "condensed-attention.md", ROOT / "docs" / "condensed-attention.json"
-FIGURE = ROOT / "docs" / "images" / "condensed-attention.svg"
-
-
-def analysis():
-    spec = importlib.util.spec_from_file_location("condensed_analysis", ROOT / "analyses" / "condensed_attention.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+PAGE, RECORD = DOCS / "condensed-attention.md", DOCS / "condensed-attention.json"
+FIGURE = IMAGES / "condensed-attention.svg"
 
 
 def tables():
     record = json.loads(RECORD.read_text("utf-8"))
-    lines = {"losses": analysis().loss_table(record["losses"]), "times": analysis().time_table(record["times"])}
+    module = analysis("condensed_attention")
+    lines = {"losses": module.loss_table(record["losses"]), "times": module.time_table(record["times"])}
     return {name: "\n".join(found) for name, found in lines.items()}
 
 
-def marks(name):
-    return f"<!-- {name} -->", f"<!-- end of {name} -->"
-
-
 def test_the_page_shows_what_was_measured():
-    page = PAGE.read_text("utf-8")
-    for name, table in tables().items():
-        begin, end = marks(name)
-        assert page.split(begin)[1].split(end)[0].strip() == table
+    assert shown(PAGE) == tables()
 
 
 def test_features_are_caught_and_attention_is_replaced():
-    module = analysis()
+    module = analysis("condensed_attention")
     model = GaugeTransformer(GaugeConfig(n_layers=2, n_heads=2, d_model=8, d_vocab=11, n_ctx=40, d_mlp=8)).eval()
     ids = torch.randint(0, 11, (1, 40), generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
@@ -58,14 +44,14 @@ def test_features_are_caught_and_attention_is_replaced():
 
 
 def test_a_ledger_repeats_its_facts():
-    lines = analysis().ledger(random.Random(0), 6, 2000).splitlines()
+    lines = analysis("condensed_attention").ledger(random.Random(0), 6, 2000).splitlines()
     assert len(set(lines)) == 6
     assert len(lines) == 100
 
 
 def test_the_growth_exponent_is_the_slope():
     rows = [{"tokens": n, "time": 3.0 * n**1.5} for n in (10, 20, 40)]
-    assert analysis().exponent(rows, "time") == pytest.approx(1.5)
+    assert analysis("condensed_attention").exponent(rows, "time") == pytest.approx(1.5)
 
 
 def main(runs):
@@ -75,13 +61,8 @@ def main(runs):
         if files:
             record[name] = [row for path in files for row in json.loads(path.read_text("utf-8"))]
     RECORD.write_text(json.dumps(record) + "\n", encoding="utf-8")
-    analysis().draw(record["losses"], record["times"], FIGURE)
-    page = PAGE.read_text("utf-8")
-    for name, table in tables().items():
-        begin, end = marks(name)
-        before, rest = page.split(begin)
-        page = f"{before}{begin}\n\n{table}\n\n{end}{rest.split(end)[1]}"
-    PAGE.write_text(page, encoding="utf-8")
+    analysis("condensed_attention").draw(record["losses"], record["times"], FIGURE)
+    write(PAGE, tables())
 
 
 if __name__ == "__main__":

@@ -3,34 +3,24 @@
 To write it again: `python tests/test_findings_page.py DIR`, the folder that the analysis wrote.
 """
 
-import importlib.util
 import json
 import shutil
 import sys
 from pathlib import Path
 
 import pytest
+from measured_page import DOCS, IMAGES, analysis, shown, write
 
-ROOT = Path(__file__).parents[1]
-PAGE, RECORD = ROOT / "docs" / "findings.md", ROOT / "docs" / "findings.json"
-FIGURE = ROOT / "docs" / "images" / "findings.svg"
-BEGIN, END = "<!-- table -->", "<!-- end of table -->"
-
-
-def analysis():
-    spec = importlib.util.spec_from_file_location("findings_analysis", ROOT / "analyses" / "findings.py")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["findings_analysis"] = module  # dataclasses look their module up
-    spec.loader.exec_module(module)
-    return module
+PAGE, RECORD = DOCS / "findings.md", DOCS / "findings.json"
+FIGURE = IMAGES / "findings.svg"
 
 
-def table():
-    return "\n".join(analysis().table(json.loads(RECORD.read_text("utf-8"))))
+def tables():
+    return {"table": "\n".join(analysis("findings").table(json.loads(RECORD.read_text("utf-8"))))}
 
 
 def test_the_page_shows_what_was_measured():
-    assert PAGE.read_text("utf-8").split(BEGIN)[1].split(END)[0].strip() == table()
+    assert shown(PAGE) == tables()
 
 
 @pytest.mark.parametrize(
@@ -46,7 +36,7 @@ def test_the_page_shows_what_was_measured():
     ],
 )
 def test_a_claim_that_something_falls_is_decided_by_rules(value, difference, beats, order, decided, expected):
-    module = analysis()
+    module = analysis("findings")
     falls = module.Claim("it falls", "d", "q", -1)
     reading = module.Reading(value, value, value, difference, difference, difference, beats, order, decided)
     assert module.verdict(reading, falls) == expected
@@ -56,12 +46,11 @@ def test_every_claim_names_a_quantity_that_exists():
     from rgprobe.diagnostics import available
 
     known = {(name, quantity.name) for name, d in available().items() for quantity in d.quantities}
-    assert {(claim.diagnostic, claim.quantity) for claim in analysis().CLAIMS} <= known
+    assert {(claim.diagnostic, claim.quantity) for claim in analysis("findings").CLAIMS} <= known
 
 
 if __name__ == "__main__":
     if len(sys.argv) > 1:
         shutil.copy(Path(sys.argv[1]) / "findings.json", RECORD)
         shutil.copy(Path(sys.argv[1]) / "findings.svg", FIGURE)
-    before, rest = PAGE.read_text("utf-8").split(BEGIN)
-    PAGE.write_text(f"{before}{BEGIN}\n\n{table()}\n\n{END}{rest.split(END)[1]}", encoding="utf-8")
+    write(PAGE, tables())

@@ -9,20 +9,14 @@ import json
 import sys
 from pathlib import Path
 
-import pytest
+from measured_page import DOCS, IMAGES, analysis, shown, write
 
-ROOT = Path(__file__).parents[1]
-PAGE, DATA = ROOT / "docs" / "planted-hierarchy.md", ROOT / "docs" / "planted-hierarchy.json"
-FIGURE = ROOT / "docs" / "images" / "planted-hierarchy.svg"
-
-
-@pytest.fixture
-def analyses(monkeypatch):
-    monkeypatch.syspath_prepend(str(ROOT / "analyses"))
+PAGE, DATA = DOCS / "planted-hierarchy.md", DOCS / "planted-hierarchy.json"
+FIGURE = IMAGES / "planted-hierarchy.svg"
 
 
 def tables(results):
-    import planted_tables
+    planted_tables = analysis("planted_tables")
 
     return {
         "losses": planted_tables.losses(results),
@@ -32,30 +26,17 @@ def tables(results):
     }
 
 
-def marks(name):
-    return f"<!-- {name} -->", f"<!-- end of {name} -->"
-
-
-def test_the_page_shows_what_was_measured(analyses):
-    page = PAGE.read_text("utf-8")
-    for name, text in tables(json.loads(DATA.read_text("utf-8"))).items():
-        begin, end = marks(name)
-        assert page.split(begin)[1].split(end)[0].strip() == text
+def test_the_page_shows_what_was_measured():
+    assert shown(PAGE) == tables(json.loads(DATA.read_text("utf-8")))
 
 
 def main(runs):
-    sys.path.insert(0, str(ROOT / "analyses"))
-    import planted_tables
+    planted_tables = analysis("planted_tables")
 
     results = [json.loads(path.read_text("utf-8")) for path in sorted(runs.glob("*/trees.json"))]
     DATA.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
     planted_tables.draw(results, FIGURE)
-    page = PAGE.read_text("utf-8")
-    for name, text in tables(results).items():
-        begin, end = marks(name)
-        before, rest = page.split(begin)
-        page = f"{before}{begin}\n\n{text}\n\n{end}{rest.split(end)[1]}"
-    PAGE.write_text(page, encoding="utf-8")
+    write(PAGE, tables(results))
 
 
 if __name__ == "__main__":

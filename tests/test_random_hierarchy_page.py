@@ -13,20 +13,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from measured_page import DOCS, analysis, shown, write
 
-ROOT = Path(__file__).parents[1]
-PAGE, DATA = ROOT / "docs" / "random-hierarchy.md", ROOT / "docs" / "random-hierarchy.json"
-
-
-@pytest.fixture
-def analyses(monkeypatch):
-    monkeypatch.syspath_prepend(str(ROOT / "analyses"))
+PAGE, DATA = DOCS / "random-hierarchy.md", DOCS / "random-hierarchy.json"
 
 
 def tables(measured):
-    import data_tree
-    import random_hierarchy
-    import synonym_swaps
+    data_tree = analysis("data_tree")
+    random_hierarchy = analysis("random_hierarchy")
+    synonym_swaps = analysis("synonym_swaps")
 
     return {
         "losses": random_hierarchy.loss_table(iter(measured["runs"])),
@@ -37,21 +32,14 @@ def tables(measured):
     }
 
 
-def marks(name):
-    return f"<!-- {name} -->", f"<!-- end of {name} -->"
-
-
-def test_the_page_shows_what_was_measured(analyses):
-    page = PAGE.read_text("utf-8")
-    for name, text in tables(json.loads(DATA.read_text("utf-8"))).items():
-        begin, end = marks(name)
-        assert page.split(begin)[1].split(end)[0].strip() == text
+def test_the_page_shows_what_was_measured():
+    assert shown(PAGE) == tables(json.loads(DATA.read_text("utf-8")))
 
 
 @pytest.mark.parametrize("family", ["standard", "gauge"])
-def test_a_run_is_trained_loaded_and_measured(analyses, tmp_path, family):
-    import random_hierarchy
-    import synonym_swaps
+def test_a_run_is_trained_loaded_and_measured(tmp_path, family):
+    random_hierarchy = analysis("random_hierarchy")
+    synonym_swaps = analysis("synonym_swaps")
 
     import rgprobe as rg
 
@@ -75,8 +63,8 @@ def test_a_run_is_trained_loaded_and_measured(analyses, tmp_path, family):
     assert random_hierarchy.recalls(probe, swaps[0][:2], clades).shape == (2, 2, 4)
 
 
-def test_baselines_are_those_of_the_parse(analyses):
-    import random_hierarchy
+def test_baselines_are_those_of_the_parse():
+    random_hierarchy = analysis("random_hierarchy")
 
     from rgprobe.testbeds import random_hierarchy as testbed
 
@@ -88,19 +76,13 @@ def test_baselines_are_those_of_the_parse(analyses):
 
 
 def main(runs, plays):
-    sys.path.insert(0, str(ROOT / "analyses"))
     depth = runs / "depth-3"
     measured = {"runs": [json.loads(path.read_text("utf-8")) for path in sorted(depth.glob("*/seed-*/hierarchy.json"))]}
     measured |= {name: json.loads((depth / f"{name}.json").read_text("utf-8")) for name in ("swaps", "trees")}
     measured["data_trees"] = [json.loads(path.read_text("utf-8")) for path in sorted(depth.glob("data-tree-*.json"))]
     measured["plays"] = [json.loads(path.read_text("utf-8")) for path in plays]
     DATA.write_text(json.dumps(measured, indent=1) + "\n", encoding="utf-8")
-    page = PAGE.read_text("utf-8")
-    for name, text in tables(measured).items():
-        begin, end = marks(name)
-        before, rest = page.split(begin)
-        page = f"{before}{begin}\n\n{text}\n\n{end}{rest.split(end)[1]}"
-    PAGE.write_text(page, encoding="utf-8")
+    write(PAGE, tables(measured))
 
 
 if __name__ == "__main__":
