@@ -115,9 +115,7 @@ def prediction_gradients(
     """
     with torch.inference_mode(False), torch.enable_grad():
         states = _states(probe, ids)
-        # proven to reproduce the model's own logits, and refused where no readout does
-        probe.readout(states[-1][0, scored].detach())
-        log_p = probe._readout(states[-1][:, scored])[0].double().log_softmax(-1)
+        log_p = probe.differentiable_readout(states[-1][0, scored]).double().log_softmax(-1)
         weights = log_p.detach().exp().cpu()
 
         def sampled(generator: torch.Generator) -> Tensor:

@@ -147,8 +147,7 @@ def _push(function: Callable[[Tensor], Tensor], states: Tensor, directions: Tens
 
 def _whole(probe: Probe, state: Tensor, logits: Tensor, directions: Tensor) -> Tensor:
     """Through a readout of any form."""
-    readout: Any = probe._readout
-    tangents = _push(lambda x: readout(x[None])[0], state, directions)
+    tangents = _push(probe.differentiable_readout, state, directions)
     return categorical_information(tangents, logits[None].double().log_softmax(-1))
 
 

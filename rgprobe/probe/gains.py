@@ -202,12 +202,11 @@ def _log_fisher(
     probe: Probe, last: Float[Tensor, "positions width"], tangents: Float[Tensor, "directions positions width"]
 ) -> Float64[Tensor, "directions"]:
     """ln of the root mean square output-Fisher length over tokens; NaN where the model's readout is of unknown form."""
-    readout: Any = probe._readout
-    if readout is None:
+    if not probe.knows_readout:
         return torch.full((len(tangents),), torch.nan, dtype=torch.float64)
 
     with probe.evaluating():
-        flow = linearized(lambda states: readout(states[None])[0], last)
+        flow = linearized(probe.differentiable_readout, last)
         change = flow.jvp(tangents)
         lengths = fisher_lengths(flow.value.expand_as(change), change)
     return 0.5 * lengths.square().mean(-1).log()

@@ -171,8 +171,7 @@ def _graph(probe: Probe, contexts: Contexts, states: Sequence[int]) -> tuple[lis
     names = [(probe.state_hook(state), keeping(state)) for state in sorted({*states, probe.n_blocks})]
     probe.rows_to_last_state(contexts.rows, names)
     last = kept[probe.n_blocks][:, contexts.readers]
-    probe.readout(last[0].detach())  # refused where no readout is known
-    return [kept[state] for state in states], probe._readout(last).double().log_softmax(-1)
+    return [kept[state] for state in states], probe.differentiable_readout(last).double().log_softmax(-1)
 
 
 def _plain(probe: Probe, contexts: Contexts, states: Sequence[int], size: int) -> dict[int, Tensor]:

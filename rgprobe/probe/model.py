@@ -162,6 +162,14 @@ class Probe:
         Raises:
             NumericalRefusal: no known readout reproduces this model's own logits from its last state.
         """
+        return self.differentiable_readout(states)
+
+    def differentiable_readout(self, states: Float[Tensor, "*rows width"]) -> Float[Tensor, "*rows vocabulary"]:
+        """What `readout` gives, with derivatives where they are recorded.
+
+        Raises:
+            NumericalRefusal: as `readout`.
+        """
         if self._readout is None:
             raise NumericalRefusal(
                 f"readout of {self.name}",
@@ -170,6 +178,11 @@ class Probe:
                 remedy="ask for diagnostics of attention and states only",
             )
         return self._readout(states.to(self.dtype)[None])[0]
+
+    @property
+    def knows_readout(self) -> bool:
+        """Whether the readout was found; where it was not, `readout` refuses."""
+        return self._readout is not None
 
     @cached_property
     @torch.inference_mode()
