@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import torch
 from cloze_models import FIRST, HIDDEN, NEXT, TEST_SEED, Clades, Language, reading, rows_of
-from scipy.special import rel_entr
+from scipy.special import kl_div
 from sklearn.linear_model import RidgeClassifier
 
 import rgprobe as rg
@@ -97,7 +97,8 @@ def exact_interaction(language: Language, read: np.ndarray, *, count: int) -> np
     rows[:, np.arange(n) + 1, np.arange(n)] = False
     predicted = np.exp(language.gaps(np.broadcast_to(read, (rows[..., 0].size, n)), rows.reshape(-1, n)))
     predicted = predicted.reshape(count, n + 1, n, -1)
-    nats = rel_entr(predicted[:, :1], predicted[:, 1:]).sum(-1)  # (contexts, exchanged, read)
+    # terms p ln (p / q) - p + q, none of them negative, so that rounding cannot make a sum so
+    nats = kl_div(predicted[:, :1], predicted[:, 1:]).sum(-1)  # (contexts, exchanged, read)
     pairs = known[:, :, None] & ~known[:, None, :]
     return np.where(pairs, nats, 0.0).sum(0) / np.maximum(pairs.sum(0), 1)
 
