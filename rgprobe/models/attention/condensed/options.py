@@ -34,7 +34,7 @@ class Condensation:
     budget: float = 1.0
     chunk: int = 128
     span: int = 512
-    meta_tokens: int = 64
+    meta_tokens: int = 32
     refine: bool = True
 
     def __post_init__(self) -> None:
