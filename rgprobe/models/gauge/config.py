@@ -108,7 +108,7 @@ class GaugeConfig:
     condense_budget: float = 1.0
     condense_chunk: int = 128
     condense_span: int = 512
-    condense_meta_tokens: int = 64
+    condense_meta_tokens: int = 32
     condense_refine: bool = True
 
     def __post_init__(self) -> None:
