@@ -138,11 +138,7 @@ def sweep_command(
 
 
 def _prompt_sets(names: list[str], texts: list[str]) -> list[PromptSet]:
-    sets = []
-    for name in names:
-        labelled = read_labelled_prompts(name)
-        groups = tuple(group for _, group in labelled)
-        sets.append(PromptSet(Path(name).stem, tuple(each for each, _ in labelled), groups if any(groups) else ()))
+    sets = [PromptSet.labelled(Path(name).stem, read_labelled_prompts(name)) for name in names]
     return [*sets, *([PromptSet("text", tuple(texts))] if texts else [])]
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -33,6 +33,17 @@ class PromptSet:
     name: str
     texts: tuple[str, ...]
     groups: tuple[str, ...] = ()
+
+    @classmethod
+    def labelled(cls, name: str, prompts: Iterable[tuple[str, str]]) -> PromptSet:
+        """From texts with the label of their group, "" for none.
+
+        Example:
+            >>> PromptSet.labelled("two", [("A text.", ""), ("Another.", "")]).groups
+            ()
+        """
+        texts, groups = zip(*prompts, strict=True)
+        return cls(name, texts, groups if any(groups) else ())
 
 
 @dataclass(frozen=True)
@@ -179,8 +190,7 @@ def take_shard(items: Sequence[T], shard: str | tuple[int, int] | None) -> list[
 
 def _suited(source: str) -> PromptSet:
     name = prompts_unseen_by(source)
-    groups = load_groups(name)
-    return PromptSet(name, tuple(load_prompts(name)), tuple(groups) if any(groups) else ())
+    return PromptSet.labelled(name, zip(load_prompts(name), load_groups(name), strict=True))
 
 
 def _named_set(name: str, prompts: Any) -> PromptSet:
