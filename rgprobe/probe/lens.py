@@ -1,14 +1,14 @@
 """The lens: what each residual state would predict if the network ended there, reduced as soon as it is made.
 
-p_l = softmax(readout(x_l)) at the recorded tokens. One state's distributions over the whole vocabulary are in memory at a
-time, beside those of the state before it and of the output end.
+p_l = softmax(readout(x_l)) at the recorded tokens. One state's probabilities over the whole vocabulary are in memory at a
+time, beside those of the state before it and of the output end; log-probabilities only of a few rows.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import chain, cycle
+from itertools import chain, cycle, islice
 
 import torch
 from jaxtyping import Float, Int
@@ -31,6 +31,8 @@ LENS_QUANTITIES = (
 )
 
 ROWS_PER_READOUT = 128
+# Float64 numbers of one kind that are worked on at once: they, and what they are compared with, stay in a core's cache.
+NUMBERS_AT_ONCE = 2**17
 
 
 @dataclass(frozen=True)
@@ -51,11 +53,16 @@ class LensReduction:
 
 @dataclass(frozen=True)
 class _Prediction:
-    """Distributions of one state, (positions, V) float64."""
+    """Distributions of one state, (positions, V); log p = logits - level - log_partition, float64, made when needed."""
 
-    log_p: Tensor
-    p: Tensor
+    logits: Tensor
+    level: Tensor
+    log_partition: Tensor
+    p: Tensor  # float64
     entropy: Tensor
+
+    def log_p(self, rows: Tensor) -> Tensor:
+        return self.logits[rows].double() - self.level[rows] - self.log_partition[rows]
 
 
 @torch.inference_mode()
@@ -77,15 +84,21 @@ def reduce_lens(
     Raises:
         NumericalRefusal: the model's readout is of unknown form.
     """
-    predictions = _predictions(probe, states)
-    output = next(predictions)
+    output_logits = probe.readout(states[-1])
+    answers = answers.to(output_logits.device)
+    room = [torch.empty_like(output_logits, dtype=torch.float64) for _ in range(3)]
+    output, _ = _reduce(output_logits, room[0], answers, [])
     before: _Prediction | None = None
     rows: list[dict[str, Tensor]] = []
     log_probabilities, classes = [], []
-    for now in chain(predictions, [output]):
+    # a prediction is asked for until the next one is there: two places take turns, and the output end keeps its own
+    places = chain(islice(cycle(room[1:]), len(states) - 1), room[:1])
+    for logits, place in zip(chain(_earlier_logits(probe, states), [output_logits]), places, strict=True):
+        now, row = _reduce(logits, place, answers, [output] if before is None else [output, before])
+        row["kl_to_output"] = _kl(output, now, row["kl_to_output"])
         if before is not None:
-            rows[-1]["kl_to_next"] = _kl(before, now)
-        rows.append(_reduce(now, output, answers.to(now.p.device)))
+            rows[-1]["kl_to_next"] = _kl(before, now, row["kl_from_before"])
+        rows.append(row)
         kept = now.p.mean(0).topk(min(basis, now.p.shape[-1])).indices.sort().values
         log_probabilities.append(_reduced(now, kept))
         classes.append(_with_rest(kept, log_probabilities[-1].shape[-1]))
@@ -94,73 +107,89 @@ def reduce_lens(
     return LensReduction(quantities.cpu(), torch.stack(log_probabilities).cpu(), torch.stack(classes).cpu())
 
 
-def _predictions(probe: Probe, states: Tensor) -> Iterator[_Prediction]:
-    """The prediction of the output end, then of the other states from the input end on.
+def _earlier_logits(probe: Probe, states: Tensor) -> Iterator[Tensor]:
+    """Logits of every state but the output end, one state after the other.
 
-    Several states share one unembedding: thirty-two rows alone do not keep a core busy with a large vocabulary. A
-    prediction lives until the second one after it is asked for; the first is never overwritten.
+    Several states share one unembedding: thirty-two rows alone do not keep a core busy with a large vocabulary.
     """
-    logits = probe.readout(states[-1])
-    yield _predict(logits, _buffers(logits))
-    rotating = cycle([_buffers(logits), _buffers(logits)])
     together = max(1, ROWS_PER_READOUT // states.shape[1])
     for group in states[:-1].split(together):
-        for logits in probe.readout(group.flatten(0, 1)).unflatten(0, group.shape[:2]):
-            yield _predict(logits, next(rotating))
+        ready = [*probe.readout(group.flatten(0, 1)).unflatten(0, group.shape[:2])]
+        # the state after it is compared with it, and would keep the whole group until then
+        ready[-1] = ready[-1].clone()
+        while ready:
+            yield ready.pop(0)
 
 
-def _buffers(logits: Tensor) -> tuple[Tensor, Tensor]:
-    return torch.empty_like(logits, dtype=torch.float64), torch.empty_like(logits, dtype=torch.float64)
+def _reduce(
+    logits: Tensor, p: Tensor, answers: Tensor, others: Sequence[_Prediction]
+) -> tuple[_Prediction, dict[str, Tensor]]:
+    """A prediction, its probabilities written into `p`, and whatever is a sum over its classes.
+
+    A few rows at a time, all that is asked of them while the caches hold them. KL(other || now) is there in its cross-entropy
+    form: from the first of `others` as `kl_to_output`, from the second as `kl_from_before`.
+    """
+    together = max(1, NUMBERS_AT_ONCE // p.shape[-1])
+    log_p = torch.empty((min(together, len(p)), p.shape[-1]), dtype=p.dtype, device=p.device)
+    parts = []
+    for rows in (slice(start, start + together) for start in range(0, len(p), together)):
+        part = _softmax(logits[rows], p[rows], log_p[: len(p[rows])])
+        part |= _of_rows(log_p[: len(p[rows])], p[rows], answers[rows])
+        for name, other in zip(("kl_to_output", "kl_from_before"), others, strict=False):
+            part[name] = -other.entropy[rows] - torch.linalg.vecdot(other.p[rows], log_p[: len(p[rows])])
+        parts.append(part)
+    row = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+    return _Prediction(logits, row.pop("level"), row.pop("log_partition"), p, row["entropy"]), row
 
 
-def _predict(logits: Tensor, buffers: tuple[Tensor, Tensor]) -> _Prediction:
+def _softmax(logits: Tensor, p: Tensor, log_p: Tensor) -> dict[str, Tensor]:
     """Softmax and its logarithm in place: fresh pages for every state would cost as much as the arithmetic."""
-    log_p, p = buffers
     log_p.copy_(logits)
-    log_p -= log_p.amax(-1, keepdim=True)
+    level = log_p.amax(-1, keepdim=True)
+    log_p -= level
     partition = torch.exp(log_p, out=p).sum(-1, keepdim=True)
     p /= partition
-    log_p -= partition.log()
-    return _Prediction(log_p, p, -torch.linalg.vecdot(p, log_p))
+    log_partition = partition.log()
+    log_p -= log_partition
+    return {"level": level, "log_partition": log_partition, "entropy": -torch.linalg.vecdot(p, log_p)}
 
 
-def _reduce(now: _Prediction, output: _Prediction, answers: Tensor) -> dict[str, Tensor]:
+def _of_rows(log_p: Tensor, p: Tensor, answers: Tensor) -> dict[str, Tensor]:
     first, known = answers[:, :1].clamp_min(0), answers[:, 0] >= 0
-    of_answer = now.log_p.gather(-1, first)
-    of_class = now.log_p.gather(-1, answers.clamp_min(0)).masked_fill(answers < 0, -torch.inf).logsumexp(-1)
-    nothing = torch.full_like(now.entropy, torch.nan)
+    of_answer = log_p.gather(-1, first)
+    of_class = log_p.gather(-1, answers.clamp_min(0)).masked_fill(answers < 0, -torch.inf).logsumexp(-1)
+    nothing = torch.full_like(of_class, torch.nan)
     # log-probabilities are logits up to a constant per row
-    classes, mean = now.log_p.shape[-1], now.log_p.mean(-1)
-    deviation = (torch.linalg.vecdot(now.log_p, now.log_p) / classes - mean.square()).clamp_min(0).sqrt()
+    classes, mean = log_p.shape[-1], log_p.mean(-1)
+    deviation = (torch.linalg.vecdot(log_p, log_p) / classes - mean.square()).clamp_min(0).sqrt()
     return {
-        "entropy": now.entropy,
-        "kl_to_output": _kl(output, now),
         "kl_to_next": nothing,
-        "purity": torch.linalg.vecdot(now.p, now.p),
+        "purity": torch.linalg.vecdot(p, p),
         "logit_deviation": deviation,
         "answer_log_probability": torch.where(known, of_answer[:, 0], nothing),
-        "answer_rank": torch.where(known, 1.0 + (now.log_p > of_answer).sum(-1).double(), nothing),
+        "answer_rank": torch.where(known, 1.0 + (log_p > of_answer).sum(-1).double(), nothing),
         "class_log_probability": torch.where(known, of_class, nothing) if answers.shape[1] > 1 else nothing,
     }
 
 
-def _kl(a: _Prediction, b: _Prediction) -> Tensor:
-    """KL(a || b): the cross-entropy form in float64, and the termwise form where that would lose digits."""
-    if a is b:
-        return torch.zeros_like(a.entropy)
-    divergence = -a.entropy - torch.linalg.vecdot(a.p, b.log_p)
+def _kl(a: _Prediction, b: _Prediction, divergence: Tensor) -> Tensor:
+    """KL(a || b) from its cross-entropy form, in the termwise form where that would lose digits."""
+    if a.p is b.p:
+        return torch.zeros_like(divergence)
     close = divergence < 1e-6
     if bool(close.any()):
-        divergence[close] = categorical.kl(a.log_p[close], b.log_p[close])
+        divergence[close] = categorical.kl(a.log_p(close), b.log_p(close))
     return divergence
 
 
 def _reduced(now: _Prediction, kept: Tensor) -> Tensor:
     """`categorical.coarse_grain`, from probabilities at hand unless the rest underflowed."""
-    rest = now.p.index_fill(-1, kept, 0).sum(-1, keepdim=True)
+    together = max(1, NUMBERS_AT_ONCE // now.p.shape[-1])
+    rest = torch.cat([rows.index_fill(-1, kept, 0).sum(-1, keepdim=True) for rows in now.p.split(together)])
     if bool((rest == 0).any()):
-        return categorical.coarse_grain(now.log_p, kept)
-    return torch.cat([now.log_p.index_select(-1, kept), rest.log()], -1)
+        return categorical.coarse_grain(now.log_p(torch.arange(len(now.p), device=kept.device)), kept)
+    log_p = now.logits.index_select(-1, kept).double() - now.level - now.log_partition
+    return torch.cat([log_p, rest.log()], -1)
 
 
 def _with_rest(kept: Tensor, width: int) -> Tensor:

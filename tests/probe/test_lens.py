@@ -8,7 +8,7 @@ import torch
 from tiny_models import FAMILIES, random_prompts
 
 import rgprobe as rg
-from rgprobe.probe.states import GEOMETRY, state_geometry
+from rgprobe.probe.states import GEOMETRY, geometry_without_and_with_first, state_geometry
 
 IDS = random_prompts(1, 23)[0]
 POSITIONS = [1, 5, 6, 21, 22]
@@ -133,6 +133,45 @@ def test_isotropic_tokens_have_the_participation_ratio_of_their_sample_size(toke
         for _ in range(50)
     ]
     assert sum(ratios) / 50 == pytest.approx(width / (1 + width / (tokens - 1)), rel=0.01)
+
+
+def textbook_geometry(x):
+    """From the definitions, float64."""
+    n = len(x)
+    cosines = torch.nn.functional.cosine_similarity(x[:, None], x[None], dim=-1)
+    covariance = torch.cov(x.T, correction=0)
+    eigenvalues = torch.linalg.eigvalsh(covariance)
+    power = x.square().sum()
+    return torch.stack(
+        [
+            (cosines.sum() - n) / (n * (n - 1)),
+            (x - x.mean(0)).norm() / power.sqrt(),
+            eigenvalues.sum() ** 2 / eigenvalues.square().sum(),
+            (power / n).sqrt(),
+        ]
+    )
+
+
+@pytest.mark.parametrize(("tokens", "width"), [(4, 7), (63, 129), (131, 17), (300, 257)])
+@pytest.mark.parametrize("sink", [1.0, 130.0])
+def test_geometry_with_and_without_a_far_first_token_is_that_of_the_definitions(tokens, width, sink):
+    states = torch.randn(tokens, width, generator=torch.Generator().manual_seed(tokens), dtype=torch.float64) + 0.3
+    states[0] *= sink
+    for dtype, tolerance in ((torch.float64, 1e-11), (torch.float32, 2e-5)):
+        without, with_first = geometry_without_and_with_first(states.to(dtype))
+        for found, expected in (
+            (without, states[1:]),
+            (with_first, states),
+            (state_geometry(states.to(dtype)), states),
+        ):
+            torch.testing.assert_close(found.double(), textbook_geometry(expected), rtol=tolerance, atol=tolerance)
+
+
+@pytest.mark.parametrize("tokens", [1, 2, 3])
+def test_geometry_of_too_few_tokens_is_undefined(tokens):
+    without, with_first = geometry_without_and_with_first(torch.randn(tokens, 5))
+    assert without.isnan().all()
+    assert bool(with_first.isnan().all()) == (tokens < 3)
 
 
 def test_dong_residual_of_equal_and_of_opposite_tokens():
