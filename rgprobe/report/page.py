@@ -35,7 +35,7 @@ class Refused:
 
 
 def page(flows: Mapping[str, RGFlow], comparisons: Sequence[FlowComparison | Refused] = ()) -> str:
-    """One HTML document that holds everything it shows and asks for nothing; comparisons stand first."""
+    """One HTML document that holds everything it shows and asks for nothing; comparisons stand behind the summary."""
     figures: Figures = {}
     names = ordered(flows)
     compared = _comparisons(flows, comparisons, figures)
@@ -57,17 +57,16 @@ def page(flows: Mapping[str, RGFlow], comparisons: Sequence[FlowComparison | Ref
     ]
     policy = content_security_policy(scripts=[plotly, script], styles=[style])
     title = " and ".join(escaped(name) for name in flows)
-    lead = "".join(compared.values())
     return (
         "<!DOCTYPE html>\n<html lang='en'><head><meta charset='utf-8'>"
         f'<meta http-equiv="Content-Security-Policy" content="{policy}">'
         "<meta name='viewport' content='width=device-width, initial-scale=1'><meta name='color-scheme' content='light dark'>"
         f"<title>rgprobe: {title}</title><style>{style}</style></head><body>"
         f"<header><p class='eyebrow'>rgprobe · renormalization-group flow</p><h1>{title}</h1></header>"
-        f"{_contents([*compared, 'summary', *names, 'provenance'])}<main>{lead}<section id='summary'><h2>In plain words</h2>"
+        f"{_contents(['summary', *compared, *names, 'provenance'])}<main><section id='summary'><h2>In plain words</h2>"
         f"{''.join(summary(name, flow) for name, flow in flows.items())}"
         "<noscript><p><strong>The figures need JavaScript; the text and the tables do not.</strong></p></noscript></section>"
-        f"{body}{_provenance(flows)}</main>"
+        f"{''.join(compared.values())}{body}{_provenance(flows)}</main>"
         f"{unstyled(plotly)}<script type='application/json' id='rgprobe-data'>"
         f"{script_json({**data, 'sources': sources})}</script>"
         f"<script>{plotly}</script><script>{script}</script></body></html>\n"

@@ -96,7 +96,7 @@ def _outcomes(found: list[Trend]) -> str:
                     by_word.setdefault(each.verdict, []).append(quantity_label(trend.quantity))
         cells = sum((trend.cells.get(null, Counter()) for trend in found), Counter())
         lines.append(_outcome(null, by_word, cells))
-    return "".join(f"<p>{line}</p>" for line in lines if line)
+    return "".join(f"<div class='outcome'>{line}</div>" for line in lines if line)
 
 
 def _outcome(null: str, by_word: dict[str, list[str]], cells: Counter[str]) -> str:
@@ -106,16 +106,23 @@ def _outcome(null: str, by_word: dict[str, list[str]], cells: Counter[str]) -> s
         return ""
     question = f" ({QUESTIONS[null]}?)" if null in QUESTIONS else ""
     words = f"Against <i>{escaped(quantity_label(null))}</i>{question}: "
-    words += f"the trend over depth differs for {listed(beaten)}. " if beaten else "no trend over depth differs. "
-    words += (
-        f"It does not for {listed(within)}. " if within and beaten else f"Tested: {listed(within)}. " if within else ""
-    )
-    return words + (
-        f"Layer by layer and head by head, {cells['beats null']:,} of {counted(tested, 'value')} differ "
-        "(false-discovery rate 5%)."
-        if tested
-        else ""
-    )
+    if told := len(beaten) + len(within):
+        words += f"the trend over depth differs for {len(beaten) or 'none'} of {told:,}. "
+    if tested:
+        words += (
+            f"Layer by layer and head by head, {cells['beats null']:,} of {counted(tested, 'value')} differ "
+            "(false-discovery rate 5%)."
+        )
+    return words + _names(beaten, within)
+
+
+def _names(beaten: list[str], within: list[str]) -> str:
+    """Which trends those are, folded: with many quantities their names are a wall."""
+    if not (beaten or within):
+        return ""
+    words = f"It differs for {listed(beaten)}. " if beaten else ""
+    words += f"It does not differ for {listed(within)}." if within else ""
+    return f"<details class='names'><summary>Which trends</summary>{words}</details>"
 
 
 def _strongest(found: list[Trend]) -> str:

@@ -21,6 +21,16 @@ QUESTIONS = {
     "shuffled_tokens": "does the order of the words matter",
     "random_partition": "is the grouping better than chance",
     "position_matched": "does this prompt's content matter",
+    "permuted_tokens": "do adjacent layers group the same tokens",
+    "shifted_tokens": "do they agree by more than words side by side would",
+    "random_directions": "does it matter which direction is perturbed",
+    "random_subspace": "does it matter which features are kept",
+    "permuted_rows": "does the next block look at the same tokens",
+    "permuted_keys": "does the block before look at the same tokens",
+    "permuted_coordinates": "does it matter where tokens lie together",
+    "permuted_families": "do paraphrases belong together",
+    "persistence": "is there more to it than staying as it is",
+    "constant": "is there more to it than returning to the mean",
 }
 
 

@@ -1,4 +1,4 @@
-"""The comparison in the report: first, honest about what it speaks of, and as safe as the rest of the page."""
+"""The comparison in the report: behind the summary, honest about what it speaks of, and as safe as the rest of the page."""
 
 import re
 
@@ -33,9 +33,9 @@ def section(text, key="comparison"):
     return re.search(f"<section id='{key}'>.*?</section>", text, flags=re.DOTALL).group(0)
 
 
-def test_it_stands_first_and_the_contents_lead_there(text):
+def test_it_stands_behind_the_summary_and_the_contents_lead_there(text):
     ids = re.findall(r"<section id='([^']+)'", text)
-    assert ids[:2] == ["comparison", "summary"]
+    assert ids[:2] == ["summary", "comparison"]
     assert ParsedPage(text).links == [f"#{name}" for name in ids]
 
 

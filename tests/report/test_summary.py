@@ -1,9 +1,14 @@
+import ast
+from pathlib import Path
+
 import pytest
 from parsed_page import prose
 from synthetic_flow import synthetic_flow
 
+from rgprobe.diagnostics import genealogy
+from rgprobe.plots.arrays import quantity_label
 from rgprobe.report.summary import summary
-from rgprobe.report.verdicts import Against, trends
+from rgprobe.report.verdicts import QUESTIONS, Against, trends
 
 
 @pytest.fixture
@@ -29,8 +34,12 @@ def test_with_enough_it_names_what_beat_its_null_and_what_did_not(words):
     flow = synthetic_flow(nulls=5, prompts=20)
     text = words(flow)
     assert "enough to say whether a number beats its null" in text
-    assert "Against random init (did training make it?): the trend over depth differs for" in text
-    assert "It does not for" in text
+    found = [(trend, each.verdict) for trend in trends(flow) for each in trend.against if each.null == "random_init"]
+    beaten, within = ([t for t, verdict in found if verdict == word] for word in ("beats null", "within null"))
+    told = f"the trend over depth differs for {len(beaten)} of {len(beaten) + len(within)}."
+    assert f"Against random init (did training make it?): {told}" in text
+    assert f"It differs for {quantity_label(beaten[0].quantity)}" in text
+    assert f"It does not differ for {quantity_label(within[0].quantity)}" in text
     beaten = [trend for trend in trends(flow) if trend.verdict == "beats null"]
     assert f"more than random initialisations show {len(beaten)} trends" in text
 
@@ -53,3 +62,13 @@ def test_size_of_the_run_is_told(words):
 )
 def test_distance_from_the_null_in_half_widths(low, high, clear):
     assert Against("random_init", 2.0, low, high, "descriptive").clear == pytest.approx(clear, rel=1e-12)
+
+
+def test_every_null_that_a_diagnostic_draws_has_its_question():
+    drawn = set(genealogy.NULLS)
+    for file in Path(genealogy.__file__).parent.glob("*.py"):
+        for call in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if isinstance(call, ast.keyword) and call.arg == "internal_nulls" and isinstance(call.value, ast.Dict):
+                drawn |= {key.value for key in call.value.keys}
+    assert "random_directions" in drawn
+    assert drawn <= set(QUESTIONS)
