@@ -25,8 +25,12 @@ __all__ = [
     "OptionError",
     "PromptError",
     "RGProbeError",
+    "is_out_of_memory",
     "nearest",
 ]
+
+# torch raises a plain RuntimeError when the CPU allocator fails; its own class for devices is known by name, without torch
+OUT_OF_MEMORY = ("can't allocate memory", "out of memory", "not enough memory")
 
 
 class RGProbeError(Exception):
@@ -86,6 +90,18 @@ class NumericalRefusal(RGProbeError, ArithmeticError, ValueError):
     """The quantity is undefined or cannot be computed to a stated accuracy. Exit status 4."""
 
     exit_code = 4
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether memory ran out: the environment's fault, wherever it happened, and not that of the input being read.
+
+    Example:
+        >>> is_out_of_memory(MemoryError()), is_out_of_memory(ValueError("out of memory"))
+        (True, False)
+    """
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return True
+    return isinstance(error, RuntimeError) and any(words in str(error).lower() for words in OUT_OF_MEMORY)
 
 
 def nearest(name: str, known: Iterable[str], otherwise: str) -> str:

@@ -6,13 +6,16 @@ import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
+import h5py
 import numpy as np
 import xarray as xr
 
-from rgprobe.errors import BadInput, OptionError, nearest
+from rgprobe.errors import BadInput, OptionError, is_out_of_memory, nearest
 from rgprobe.files import write_bytes
 
 __all__ = ["StoredTree", "read_tree", "write_tree"]
+
+LARGEST_RATIO = 1032  # the most by which deflate, the compression of these files, shortens anything
 
 
 @dataclass(frozen=True)
@@ -65,19 +68,39 @@ def read_tree(path: Path) -> xr.DataTree:
     """Read a tree into memory and close the file.
 
     Raises:
-        BadInput: no such file, or not NetCDF.
+        BadInput: no such file, not NetCDF, or one that declares more than it can hold.
+        MemoryError: it is as large as it says, and there is no room for it.
     """
     if not path.is_file():
         raise BadInput(str(path), expected="a result file", received="no such file", remedy="run rgprobe first")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
+            _refuse_impossible_sizes(path)
             with xr.open_datatree(path, engine="h5netcdf") as tree:
                 return tree.load()
     except Exception as error:  # of a damaged file h5py and h5netcdf raise whatever its pieces run into
+        if is_out_of_memory(error) or isinstance(error, BadInput):
+            raise
         received = (str(error).splitlines() or [type(error).__name__])[0]
         raise BadInput(str(path), expected="a NetCDF4 file that rgprobe wrote", received=received,
                        remedy="run rgprobe again")  from error  # fmt: skip
+
+
+def _refuse_impossible_sizes(path: Path) -> None:
+    """A changed shape asks for memory before anything is read, and then for more than the machine has."""
+    sizes: list[int] = []
+
+    def note(_: str, item: h5py.Group | h5py.Dataset) -> None:
+        if isinstance(item, h5py.Dataset) and item.shape is not None:
+            sizes.append(item.size * item.dtype.itemsize)
+
+    with h5py.File(path, "r") as file:
+        file.visititems(note)
+    stored = path.stat().st_size
+    if sum(sizes) > LARGEST_RATIO * stored:
+        raise BadInput(str(path), expected=f"arrays that {stored:,} bytes can hold",
+                       received=f"arrays of {sum(sizes):,} bytes", remedy="run rgprobe again")  # fmt: skip
 
 
 def _is_bulky(array: xr.DataArray) -> bool:

@@ -1,5 +1,6 @@
 """Files are whole or absent, and equal for equal content."""
 
+import h5py
 import numpy as np
 import pytest
 import xarray as xr
@@ -55,3 +56,23 @@ def test_a_missing_directory_and_a_torn_file_are_named(tmp_path):
     torn.write_bytes((tmp_path / "a.nc").read_bytes()[:2000])
     with pytest.raises(BadInput, match=r"torn\.nc"):
         read_tree(torn)
+
+
+def test_memory_that_runs_out_is_not_a_fault_of_the_file(tmp_path, monkeypatch):
+    write_tree(tree(), tmp_path / "a.nc")
+
+    def exhausted(*args, **kwargs):
+        raise MemoryError("Unable to allocate 9 bytes")
+
+    monkeypatch.setattr(xr, "open_datatree", exhausted)
+    with pytest.raises(MemoryError, match="9 bytes"):
+        read_tree(tmp_path / "a.nc")
+
+
+def test_a_file_that_declares_more_than_it_can_hold_is_refused_before_it_is_read(tmp_path):
+    with h5py.File(tmp_path / "a.nc", "w") as file:  # 8 TiB in a file of a few kB
+        file.create_dataset("x", shape=(2**40,), dtype="f8", chunks=(2**10,), compression="gzip")
+    with pytest.raises(
+        BadInput, match=r"a\.nc: expected arrays that .* bytes can hold, received arrays of 8,796,093,022,208"
+    ):
+        read_tree(tmp_path / "a.nc")

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from rgprobe.errors import RGProbeError
+from rgprobe.errors import RGProbeError, is_out_of_memory
 
 __all__ = ["EXIT_INTERRUPTED", "StoppedError", "exit_code", "failure_line", "printable"]
 
 EXIT_BUG, EXIT_INPUT, EXIT_ENVIRONMENT, EXIT_INTERRUPTED = 1, 2, 3, 130
-# torch raises a plain RuntimeError when the CPU allocator fails, and imports torch are not for this file
-OUT_OF_MEMORY = ("can't allocate memory", "out of memory", "not enough memory")
 
 
 class StoppedError(Exception):
@@ -30,7 +28,7 @@ def exit_code(error: BaseException) -> int:
         return EXIT_INTERRUPTED
     if _is_usage(error):
         return EXIT_INPUT
-    return EXIT_ENVIRONMENT if isinstance(error, OSError) or _is_memory(error) else EXIT_BUG
+    return EXIT_ENVIRONMENT if isinstance(error, OSError) or is_out_of_memory(error) else EXIT_BUG
 
 
 def failure_line(error: BaseException) -> str:
@@ -47,7 +45,7 @@ def failure_line(error: BaseException) -> str:
     if _is_usage(error):
         message = error.format_message()  # type: ignore[attr-defined]
         return printable(f"{message.rstrip('.')}; see rgprobe --help") if message else ""
-    if _is_memory(error):
+    if is_out_of_memory(error):
         detail = f" ({_first_line(error)})" if str(error) else ""
         return printable(f"out of memory{detail}; use fewer or shorter prompts, fewer --positions or a smaller --dtype")
     if isinstance(error, OSError):
@@ -70,12 +68,6 @@ def printable(text: str) -> str:
 def _is_usage(error: BaseException) -> bool:
     """An error of the option parser, whose class typer has moved between versions."""
     return hasattr(error, "format_message")
-
-
-def _is_memory(error: BaseException) -> bool:
-    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
-        return True
-    return isinstance(error, RuntimeError) and any(words in str(error).lower() for words in OUT_OF_MEMORY)
 
 
 def _first_line(error: BaseException) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from rgprobe.errors import CheckpointError
+from rgprobe.errors import CheckpointError, is_out_of_memory
 from rgprobe.probe.checkpoint import CheckpointDirectory
 
 __all__ = ["first_line", "quiet", "read_model", "read_tokenizer", "require_finite"]
@@ -46,7 +46,7 @@ def read_model(directory: CheckpointDirectory, dtype: torch.dtype, *, allow_pick
                 output_loading_info=True,
             )
     except Exception as error:  # transformers, safetensors and tokenizers raise a dozen unrelated types for bad files
-        if isinstance(error, CheckpointError):
+        if isinstance(error, CheckpointError) or is_out_of_memory(error):
             raise
         raise CheckpointError(
             _culprit(directory),
@@ -80,6 +80,8 @@ def read_tokenizer(directory: CheckpointDirectory) -> Any:
         with quiet():  # transformers wonders aloud about a model type that is not its own
             return AutoTokenizer.from_pretrained(directory.path, local_files_only=True, trust_remote_code=False)
     except Exception as error:  # the tokenizers library raises bare Exception
+        if is_out_of_memory(error):
+            raise
         raise CheckpointError(
             str(directory.path),
             expected="a tokenizer that transformers can read",

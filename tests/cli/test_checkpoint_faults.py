@@ -173,3 +173,24 @@ def test_memory_that_runs_out_is_the_environment(run_tiny, monkeypatch):
 
     monkeypatch.setattr(rgprobe.flow, "trace", exhausted)
     refused(run_tiny(*TEXT), "out of memory", code=3)
+
+
+@pytest.mark.parametrize("reader", ["AutoTokenizer", "LlamaForCausalLM"])
+def test_memory_that_runs_out_while_reading_is_no_fault_of_the_checkpoint(rgprobe, checkpoint, monkeypatch, reader):
+    import transformers
+
+    def exhausted(*args, **kwargs):
+        raise MemoryError
+
+    monkeypatch.setattr(getattr(transformers, reader), "from_pretrained", exhausted)
+    refused(rgprobe("info", checkpoint), "out of memory", code=3)
+
+
+def test_memory_that_runs_out_while_reading_is_no_fault_of_a_result(rgprobe, finished, monkeypatch):
+    import xarray
+
+    def exhausted(*args, **kwargs):
+        raise MemoryError
+
+    monkeypatch.setattr(xarray, "open_datatree", exhausted)
+    refused(rgprobe("report", finished / "tiny.nc", "--out", finished / "r.html"), "out of memory", code=3)
