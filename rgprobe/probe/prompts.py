@@ -111,7 +111,7 @@ def _unpad(prompts: Sequence[Any], mask: Any) -> list[Tensor]:
     found = []
     for index, prompt in enumerate(prompts):
         ids = None if isinstance(prompt, str) else torch.as_tensor(prompt).cpu()
-        keep = torch.as_tensor(rows[index]).cpu().bool() if index < len(rows) else torch.empty(0)
+        keep = torch.as_tensor(rows[index]).cpu() if index < len(rows) else torch.empty(0)
         if ids is None or len(rows) != len(prompts) or keep.shape != ids.shape:
             raise PromptError(
                 f"prompt {index}",
@@ -119,8 +119,25 @@ def _unpad(prompts: Sequence[Any], mask: Any) -> list[Tensor]:
                 received="a text and a mask" if ids is None else f"{len(ids)} ids and a mask of {len(keep)}",
                 remedy="pass the attention_mask that came with these ids",
             )
-        found.append(ids[keep])
+        found.append(ids[_marked(index, keep)])
     return found
+
+
+def _marked(index: int, mask: Tensor) -> Tensor:
+    """What the mask keeps, if it only hides padding at the ends: hidden tokens in between would be another computation."""
+    kept = mask == 1
+    odd = mask[~kept & (mask != 0)]
+    if len(odd):
+        raise PromptError(f"prompt {index}", expected="a mask of ones (tokens) and zeros (padding)",
+                          received=f"an entry {odd[0].item()}", remedy="pass the tokenizer's attention_mask")  # fmt: skip
+    places = kept.nonzero().flatten()
+    if not len(places):
+        raise PromptError(f"prompt {index}", expected="at least one token", received="a mask that hides all of them",
+                          remedy="remove it")  # fmt: skip
+    if int(places[-1] - places[0]) >= len(places):
+        raise PromptError(f"prompt {index}", expected="a mask that hides padding at the ends",
+                          received="one that hides tokens in between", remedy="remove those tokens")  # fmt: skip
+    return kept
 
 
 def _is_rows(mask: Any) -> bool:

@@ -64,6 +64,23 @@ def test_a_mask_that_does_not_fit_is_refused():
         ids_of(["to be"], tokenizer=tokenizer(), attention_mask=[[1, 1]])
 
 
+@pytest.mark.parametrize(
+    ("row", "words"),
+    [
+        ([0, 0, 0, 0], "a mask that hides all of them"),
+        ([1, 0, 1, 1], "hides tokens in between"),
+        ([0.0, 0.0, -np.inf, 0.0], "an entry -inf"),  # added to scores, it would mean the opposite
+        ([1.0, 1.0, 1.0, np.nan], "an entry nan"),
+        ([2, 1, 1, 1], "an entry 2"),
+    ],
+)
+@pytest.mark.parametrize("kind", [list, np.array, torch.tensor])
+def test_a_mask_that_is_none_or_hides_more_than_padding_is_refused(row, words, kind):
+    whole = [1.0 if isinstance(row[0], float) else 1] * 4
+    with pytest.raises(PromptError, match=f"prompt 1: .*{words}"):
+        ids_of([ROWS[0], ROWS[0]], attention_mask=kind([whole, row]))
+
+
 @pytest.mark.parametrize("prompts", [[], {}, {"input_ids": []}, 3, None, [[]], [""], [[1.5, 2.0]], [3.5], [None]])
 def test_what_holds_no_tokens_is_refused(prompts):
     with pytest.raises(PromptError):
