@@ -1,112 +1,158 @@
 """Attention seen through hooks: row moments of every token, layer by layer, without ever holding two layers' scores.
 
-Rows are taken in blocks, so that a causal model's masked half is never touched and temporaries stay in cache.
+Scores come from hooks, as a whole, or, where a block's scores would take more than `LARGEST_WHOLE` bytes, from the queries and
+keys of a pass on fused kernels, tile by tile. Which way was taken is recorded; the numbers are the same.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Int
 from torch import Tensor
 
+from rgprobe.errors import NumericalRefusal
+from rgprobe.probe.fused_pass import Meeting, stream_fused
 from rgprobe.probe.model import Hook, Probe
-from rgprobe.probe.moments import RowMoments, merge_moments, row_moments
+from rgprobe.probe.moments import RowMoments
+from rgprobe.probe.scores import Scores, WholeScores, attention_moments
 
-__all__ = ["SINK_POLICIES", "AttentionCollector", "attention_moments"]
+__all__ = ["LARGEST_WHOLE", "SINK_POLICIES", "AttentionCollector", "attention_moments", "way_of"]
 
 SINK_POLICIES = ("exclude", "include")
-ROWS_PER_BLOCK = 128
+LARGEST_WHOLE = 2**28  # bytes of one block's scores in float32; transformer_lens holds about five such tensors at once
+LARGEST_REFUSED = 2**32  # where queries and keys cannot be had, scores as a whole are tolerated up to here
+WAYS = ("scores", "queries and keys")
+SAME = {torch.bfloat16: 0.1, torch.float16: 0.02}  # relative; otherwise 1e-3
+TRIAL = 24  # tokens
 
 
-def attention_moments(
-    scores: Float[Tensor, "heads rows keys"], *, causal: bool = True
-) -> tuple[RowMoments, RowMoments]:
-    """Row moments of one layer's scores without and with the sink, key 0.
+def way_of(probe: Probe, tokens: int) -> str:
+    """How a prompt of so many tokens is to be measured: from "scores" as a whole, or from "queries and keys".
 
-    Masked scores are recognised by their value (the lowest finite number of their dtype, or -inf). With the sink
-    excluded the rows are renormalised over the remaining keys, and row 0, which sees nothing else, has no moments.
-
-    Args:
-        scores: attention logits, nats; square, rows are queries.
-        causal: no row sees a later key; only saves work.
-
-    Returns:
-        (excluded, included), each (heads, rows), float64.
+    Raises:
+        NumericalRefusal: scores would be too large, and queries and keys cannot be had, or do not give the scores of hooks.
     """
-    size = scores.shape[-1]
-    positions = torch.arange(size, device=scores.device)
-    floor = torch.finfo(scores.dtype).min / 2
-    precision = torch.promote_types(scores.dtype, torch.float32)
-    excluded, included = [], []
-    for start in range(0, size, ROWS_PER_BLOCK):
-        stop = min(start + ROWS_PER_BLOCK, size)
-        seen = stop if causal else size
-        block = scores[:, start:stop, :seen]
-        allowed = block[0] > floor
-        distances = (positions[start:stop, None] - positions[None, :seen]).abs().to(precision)
-        rest = row_moments(block[..., 1:], allowed[:, 1:], distances[:, 1:])
-        sink = row_moments(block[..., :1], allowed[:, :1], distances[:, :1])
-        excluded.append(rest)
-        included.append(merge_moments(rest, sink))
-    return _concatenate(excluded), _concatenate(included)
+    size = 4 * probe.n_heads * tokens**2
+    if size <= LARGEST_WHOLE or probe.source.kind == "activations":
+        return WAYS[0]
+    if probe not in _REFUSALS:
+        _REFUSALS[probe] = _trial(probe)
+    if (refusal := _REFUSALS[probe]) is None:
+        return WAYS[1]
+    if size <= LARGEST_REFUSED:
+        return WAYS[0]
+    raise NumericalRefusal(
+        f"attention of {probe.name} over {tokens:,} tokens", expected=f"{refusal.expected}, or scores of at most 4 GiB a block",
+        received=refusal.received, remedy="use shorter prompts",
+    )  # fmt: skip
 
 
 class AttentionCollector:
-    """Hooks that reduce attention while a prompt streams through, for one prompt.
+    """Reduces attention while a prompt streams through, for one prompt.
 
     Attributes:
         excluded: row moments without the sink, one entry per block.
         included: row moments with it.
         graph: head-averaged weights among the recorded tokens, one (positions, positions) matrix per block.
         listeners: called with the weights of the recorded rows, (heads, positions, keys), block by block.
-        score_listeners: called with the scores of all rows, (heads, rows, keys), block by block, masked ones at the lowest
-            number of their dtype.
+        score_listeners: called with the scores, block by block.
+
+    Args:
+        way: what the moments are made from, "scores" or "queries and keys"; see `way_of`.
     """
 
-    def __init__(self, probe: Probe, positions: Int[Tensor, "positions"], *, sink: str) -> None:
+    def __init__(
+        self, probe: Probe, positions: Int[Tensor, "positions"], *, sink: str, way: str = WAYS[0], collects: bool = True
+    ) -> None:
         self.probe = probe
         self.positions = positions.to(probe.device)
-        self.sink = sink
+        self.sink, self.way, self.collects = sink, way, collects
         self.excluded: list[RowMoments] = []
         self.included: list[RowMoments] = []
         self.graph: list[Tensor] = []
         self.listeners: list[Callable[[Tensor], None]] = []
-        self.score_listeners: list[Callable[[Tensor], None]] = []
+        self.score_listeners: list[Callable[[Scores], None]] = []
 
     def hooks(self) -> list[tuple[str, Hook]]:
-        """What to attach."""
+        """What to attach; nothing where queries and keys are handed over by the pass itself."""
+        if self.way == WAYS[1] or not self.collects:
+            return []
         source = "hook_attn_scores" if self.probe.hook_gives_scores else "hook_pattern"
-        return [(f"blocks.{block}.attn.{source}", self._reduce) for block in range(self.probe.n_blocks)]
+        return [(f"blocks.{block}.attn.{source}", self._read) for block in range(self.probe.n_blocks)]
 
-    def _reduce(self, tensor: Tensor, hook: Any) -> None:
+    def stream(self, ids: Int[Tensor, " tokens"], hooks: Sequence[tuple[str, Hook]]) -> None:
+        """One pass with these hooks, its own among them, up to the last state."""
+        if self.way == WAYS[0]:
+            self.probe.stream(ids, list(hooks))
+        else:
+            stream_fused(self.probe, ids, hooks, self._meet if self.collects else None)
+
+    def _read(self, tensor: Tensor, hook: Any) -> None:
         scores = tensor[0] if self.probe.hook_gives_scores else _log_weights(tensor[0])
-        excluded, included = attention_moments(scores, causal=self.probe.causal)
+        self._reduce(WholeScores(scores))
+
+    def _meet(self, meeting: Meeting) -> None:
+        self._reduce(meeting.scores)
+
+    def _reduce(self, scores: Scores) -> None:
+        excluded, included = scores.moments(causal=self.probe.causal)
         self.excluded.append(excluded)
         self.included.append(included)
         weights = self._recorded_weights(scores, excluded, included)
-        self.graph.append(weights[..., self.positions].mean(0))
+        self.graph.append(weights[..., self.positions.to(weights.device)].mean(0))
         for listener in self.listeners:
             listener(weights)
-        for listener in self.score_listeners:
-            listener(scores)
+        for score_listener in self.score_listeners:
+            score_listener(scores)
 
-    def _recorded_weights(self, scores: Tensor, excluded: RowMoments, included: RowMoments) -> Tensor:
+    def _recorded_weights(self, scores: Scores, excluded: RowMoments, included: RowMoments) -> Tensor:
         """Attention weights of the recorded rows under the sink policy, (heads, positions, keys).
 
         A row that sees nothing but the sink keeps it: without, it would be no distribution.
         """
-        rows = scores[:, self.positions].to(torch.promote_types(scores.dtype, torch.float32))
-        without = (excluded.keys[:, self.positions] > 0) & (self.sink == "exclude")
-        partition = torch.where(
-            without, excluded.log_partition[:, self.positions], included.log_partition[:, self.positions]
-        )
+        rows = scores.rows(self.positions)
+        positions = self.positions.to(rows.device)
+        without = (excluded.keys[:, positions] > 0) & (self.sink == "exclude")
+        partition = torch.where(without, excluded.log_partition[:, positions], included.log_partition[:, positions])
         weights = (rows - partition[..., None].to(rows.dtype)).exp()
-        weights = weights.masked_fill(rows <= torch.finfo(scores.dtype).min / 2, 0)
+        weights = weights.masked_fill(rows <= torch.finfo(rows.dtype).min / 2, 0)
         weights[..., 0] = weights[..., 0].masked_fill(without, 0)
         return weights
+
+
+_REFUSALS: WeakKeyDictionary[Probe, NumericalRefusal | None] = WeakKeyDictionary()
+
+
+def _trial(probe: Probe) -> NumericalRefusal | None:
+    """Both ways on a few tokens; None where they agree on every row and on the last state, otherwise what stands against it."""
+    ids = torch.arange(min(TRIAL, probe.vocabulary, probe.context or TRIAL))
+    found: list[tuple[AttentionCollector, Tensor]] = []
+    for way in WAYS:
+        collector = AttentionCollector(probe, ids[-1:], sink="include", way=way)
+        states: list[Tensor] = []
+        last = (probe.state_hook(probe.n_blocks), lambda tensor, hook, kept=states: kept.append(tensor[0].clone()))
+        try:
+            collector.stream(ids, [*collector.hooks(), last])
+        except NumericalRefusal as refusal:
+            return refusal
+        found.append((collector, states[0]))
+    (whole, state), (coupled, again) = found
+    same = SAME.get(probe.dtype, 1e-3)
+    gaps = [float((again - state).float().norm() / state.float().norm())]
+    for one, other in zip(whole.included, coupled.included, strict=True):
+        entropies = [moments.log_partition - moments.gibbs_mean for moments in (one, other)]
+        gaps.append(float((entropies[1] - entropies[0]).abs().max()))
+        gaps.append(float((one.keys - other.keys).abs().max()))
+    if max(gaps) <= same:
+        return None
+    return NumericalRefusal(
+        f"attention of {probe.name}", expected="queries and keys that give the scores of its hooks",
+        received=f"ones that differ by {max(gaps):.1e}", remedy="use shorter prompts",
+    )  # fmt: skip
 
 
 def _log_weights(pattern: Tensor) -> Tensor:
@@ -117,8 +163,3 @@ def _log_weights(pattern: Tensor) -> Tensor:
     pattern = pattern.float()
     smallest = torch.finfo(pattern.dtype)
     return pattern.clamp_min(smallest.tiny).log().masked_fill(pattern.amax(0, keepdim=True) <= 0, smallest.min)
-
-
-def _concatenate(parts: list[RowMoments]) -> RowMoments:
-    names = parts[0].as_dict()
-    return RowMoments(**{name: torch.cat([getattr(part, name) for part in parts], -1) for name in names})

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from rgprobe.probe.attention import AttentionCollector
 from rgprobe.probe.model import Hook, Probe
+from rgprobe.probe.scores import Scores
 
 __all__ = [
     "LONGEST",
@@ -107,15 +108,15 @@ class MixingCollector:
         singular = {"singular_values": (("sink", "block", "singular"), np.stack(self._singular, 1))}
         return xr.Dataset({**values, **singular}, coords={"sink": ["excluded", "included"]})
 
-    def _reduce(self, scores: Tensor) -> None:
+    def _reduce(self, scores: Scores) -> None:
         found = np.full((2, len(MIXING) + 1), np.nan)
         singular = np.full((2, SINGULAR_VALUES), np.nan)
         for policy, first in enumerate((1, 0)):
-            size = scores.shape[-1] - first
+            size = scores.size - first
             found[policy, -1] = size
             if not 2 <= size <= LONGEST:
                 continue
-            matrix = _head_average(scores[:, first:, first:])
+            matrix = _head_average(scores.rows(torch.arange(scores.size))[:, first:, first:])
             spectrum = torch.linalg.svdvals(matrix)
             kept = spectrum[:SINGULAR_VALUES]
             singular[policy, : len(kept)] = kept.cpu().numpy()

@@ -13,12 +13,11 @@ from jaxtyping import Int
 from torch import Tensor
 
 from rgprobe.gaussian import Gaussian
-from rgprobe.probe.attention import AttentionCollector
+from rgprobe.probe.attention import AttentionCollector, way_of
 from rgprobe.probe.couplings import CouplingCollector
 from rgprobe.probe.estimators import Pass, estimator_of
 from rgprobe.probe.lens import reduce_lens
 from rgprobe.probe.model import Probe
-from rgprobe.probe.moments import RowMoments
 from rgprobe.probe.passes import PASSES, measured_by
 from rgprobe.probe.prompts import EncodedPrompt
 from rgprobe.probe.reductions import REDUCTIONS, reductions_of
@@ -49,6 +48,7 @@ class PromptTrace:
         units: sparsity of feed-forward units (sink, quantity, block).
         reductions: what `rgprobe.probe.reductions` made of attention and `rgprobe.probe.passes` of passes of their own, by
             collection.
+        attention_from: "scores" or "queries and keys": how the pass was made, see `rgprobe.probe.attention`.
     """
 
     attention: np.ndarray | None
@@ -63,6 +63,7 @@ class PromptTrace:
     sketches: np.ndarray | None
     units: np.ndarray | None
     reductions: dict[str, xr.Dataset]
+    attention_from: str
 
 
 def trace_prompt(
@@ -89,7 +90,9 @@ def trace_prompt(
         belief_options: of the estimator.
     """
     estimator, wanted = estimator_of(belief), "beliefs" in collect
-    attention = AttentionCollector(probe, recorded, sink=sink)
+    reads = {*collect, *(estimator.reads if wanted else ())}
+    attends = bool(reads & {"attention", *REDUCTIONS})
+    attention = AttentionCollector(probe, recorded, sink=sink, way=way_of(probe, len(prompt)), collects=attends)
     states = StateCollector(probe, recorded, geometry="states" in collect)
     couplings, sketches, units = CouplingCollector(probe), SketchCollector(probe, sink=sink), UnitCollector(probe)
     reductions = reductions_of(probe, attention, prompt.ids, collect)
@@ -97,17 +100,16 @@ def trace_prompt(
     if wanted and estimator.collector is not None:
         at = Pass(probe, prompt.ids, recorded, attention, sink, estimator.complete(belief_options))
         beliefs = estimator.collector(at)
-    streams = {*collect, *(estimator.reads if wanted else ()), *(["attention"] if reductions else [])}
     hooks = [
         *(beliefs.hooks() if beliefs is not None else []),
         *(hook for reduction in reductions.values() for hook in reduction.hooks()),
-        *(attention.hooks() if "attention" in streams else []),
-        *(states.hooks() if "states" in streams else []),
+        *attention.hooks(),
+        *(states.hooks() if "states" in reads else []),
         *(couplings.hooks() if "couplings" in collect else []),
         *(sketches.hooks() if "sketches" in collect else []),
         *(units.hooks() if "units" in collect else []),
     ]
-    probe.stream(prompt.ids, hooks)
+    attention.stream(prompt.ids, hooks)
     reduction = None
     if wanted and not estimator.gaussian:
         follow = _answers(probe, prompt, recorded, answers)
@@ -129,6 +131,7 @@ def trace_prompt(
             **{name: reduction.dataset() for name, reduction in reductions.items()},
             **measured_by(probe, prompt, recorded, sink=sink, collect=collect),
         },
+        attention_from=attention.way,
     )
 
 
@@ -144,10 +147,15 @@ def _answers(probe: Probe, prompt: EncodedPrompt, recorded: Tensor, given: Seque
 
 
 def _stack_moments(collector: AttentionCollector) -> np.ndarray:
-    def stack(rows: list[RowMoments]) -> Tensor:
-        return torch.stack([torch.stack(list(row.as_dict().values())) for row in rows], 1)
-
-    return torch.stack([stack(collector.excluded), stack(collector.included)]).cpu().numpy()
+    """(sink, moment, block, head, token); each block's own is let go as it is copied, since together they may be gigabytes."""
+    first = collector.included[0]
+    shape = (2, len(first.as_dict()), len(collector.included), *first.keys.shape)
+    stacked = torch.empty(shape, dtype=first.keys.dtype)
+    for rows, policy in zip(stacked, (collector.excluded, collector.included), strict=True):
+        for block in reversed(range(len(policy))):
+            for moment, values in zip(rows, policy.pop().as_dict().values(), strict=True):
+                moment[block] = values
+    return stacked.numpy()
 
 
 def _stack_geometry(collector: StateCollector) -> np.ndarray:

@@ -17,6 +17,7 @@ from torch import Tensor
 from rgprobe.probe.attention import AttentionCollector
 from rgprobe.probe.model import Hook, Probe
 from rgprobe.probe.sampled_rows import MINIMUM_KEYS, SampledRows, sample_rows
+from rgprobe.probe.scores import Scores
 
 __all__ = ["FACTORS", "LENGTHS", "ResponseCollector", "response_curve", "truncated_lengths"]
 
@@ -101,7 +102,7 @@ class ResponseCollector:
             coords={"sink": ["excluded", "included"], "factor": FACTORS},
         )
 
-    def _reduce(self, scores: Tensor) -> None:
+    def _reduce(self, scores: Scores) -> None:
         policies = (sample_rows(scores, causal=self.probe.causal, sink=sink) for sink in (False, True))
         self._blocks.append([_curves_of(rows) for rows in policies])
 

@@ -28,6 +28,7 @@ from torch import Tensor
 from rgprobe.probe.attention import AttentionCollector
 from rgprobe.probe.model import Hook, Probe
 from rgprobe.probe.sampled_rows import MINIMUM_KEYS, SampledRows, sample_rows
+from rgprobe.probe.scores import Scores
 
 __all__ = ["DRAWS", "RotationCollector", "dot_product_change", "mahalanobis_change", "random_rotations"]
 
@@ -104,9 +105,9 @@ class RotationCollector:
 
         return keep
 
-    def _reduce(self, scores: Tensor) -> None:
+    def _reduce(self, scores: Scores) -> None:
         block = len(self._found)
-        found = np.full((len(ROTATED), 1 + DRAWS, 2, scores.shape[0]), np.nan)
+        found = np.full((len(ROTATED), 1 + DRAWS, 2, self.probe.n_heads), np.nan)
         reason = self.reason
         for policy, sink in enumerate((False, True)):
             rows = sample_rows(scores, causal=self.probe.causal, sink=sink)

@@ -8,6 +8,8 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from rgprobe.probe.scores import Scores
+
 __all__ = ["MINIMUM_KEYS", "ROWS", "SampledRows", "sample_rows"]
 
 ROWS = 16
@@ -31,20 +33,22 @@ class SampledRows:
     allowed: Bool[Tensor, "rows keys"]
 
 
-def sample_rows(scores: Float[Tensor, "heads size size"], *, causal: bool, sink: bool, rows: int = ROWS) -> SampledRows:
+def sample_rows(scores: Scores, *, causal: bool, sink: bool, rows: int = ROWS) -> SampledRows:
     """Evenly spaced rows: of a causal model from the second half, where rows are long; else from everywhere.
 
     Args:
-        scores: attention logits of a block, masked ones at the lowest finite number or -inf.
+        scores: of a block.
         causal: whether later rows see more keys.
         sink: whether key 0 counts.
         rows: at most so many.
     """
-    size, device = scores.shape[-1], scores.device
+    size = scores.size
     first = size // 2 if causal else 0
-    index = torch.linspace(first, size - 1, min(rows, size - first), device=device).round().long()
-    taken = scores[:, index].to(torch.promote_types(scores.dtype, torch.float32))
-    allowed = taken[0] > torch.finfo(scores.dtype).min / 2
+    index = torch.linspace(first, size - 1, min(rows, size - first)).round().long()
+    taken = scores.rows(index)
+    device = taken.device
+    index = index.to(device)
+    allowed = taken[0] > torch.finfo(taken.dtype).min / 2
     if not sink:
         allowed[:, 0] = False
     distance = (index[:, None] - torch.arange(size, device=device)).abs()

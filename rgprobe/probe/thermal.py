@@ -32,14 +32,20 @@ def thermal_moments(
     values = values.to(weights.dtype)
     values = values.transpose(0, 1).repeat_interleave(weights.shape[0] // values.shape[1], 0)  # (heads, keys, K)
     mean = weights @ values
-    centred = values[:, None] - mean[:, :, None]  # (heads, positions, keys, K)
-    covariance = torch.einsum("hpn,hpna,hpnb->hpab", weights, centred, centred)
+    covariance = torch.stack([_covariance(weights[:, p], values - mean[:, p, None]) for p in range(mean.shape[1])], 1)
     covariance = (covariance + covariance.mT) / 2  # rounding alone makes it asymmetric
     scale = values.var(1, correction=0).mean(-1)
     # one token has no variance to measure the ridge by
     scale = torch.where(scale > 0, scale, values.square().mean((1, 2)))
     eye = torch.eye(values.shape[-1], dtype=values.dtype, device=values.device)
     return mean, covariance + RIDGE * scale[:, None, None, None] * eye
+
+
+def _covariance(
+    weights: Float[Tensor, "heads keys"], centred: Float[Tensor, "heads keys K"]
+) -> Float[Tensor, "heads K K"]:
+    """One position at a time: all of them at once would hold positions x keys x K numbers per head."""
+    return (weights[..., None] * centred).mT @ centred
 
 
 class ThermalCollector:

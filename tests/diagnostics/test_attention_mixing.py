@@ -18,6 +18,7 @@ from rgprobe.probe.mixing import (
     singular_participation,
     stationary_law,
 )
+from rgprobe.probe.scores import WholeScores
 from rgprobe.testbeds import markov_blocks
 
 
@@ -28,7 +29,7 @@ def mixing_of(prompts, *, is_causal=True, sink="include"):
         probe, attention = handing_over(is_causal=is_causal)
         collector = MixingCollector(probe, attention, 0)
         for block in scores:
-            attention.score_listeners[0](block)
+            attention.score_listeners[0](WholeScores(block))
         found.append(collector.dataset())
     trace = fake_trace(graph=np.ones((1, 1, 3, 3)))
     trace.reductions["mixing"] = xr.concat(found, "prompt")

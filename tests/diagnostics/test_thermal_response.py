@@ -11,6 +11,7 @@ from rgprobe.diagnostics.response import gaussian_peak, response_temperature
 from rgprobe.errors import OptionError
 from rgprobe.probe.response import FACTORS, LENGTHS, ResponseCollector, response_curve, truncated_lengths
 from rgprobe.probe.sampled_rows import sample_rows
+from rgprobe.probe.scores import WholeScores
 from rgprobe.testbeds import random_energy, two_level
 
 
@@ -21,7 +22,7 @@ def response_of(prompts, *, is_causal=True):
         probe, attention = handing_over(is_causal=is_causal)
         collector = ResponseCollector(probe, attention, 0)
         for block in scores:
-            attention.score_listeners[0](block)
+            attention.score_listeners[0](WholeScores(block))
         found.append(collector.dataset())
     trace = fake_trace(scores=prompts, is_causal=is_causal)
     trace.reductions["response"] = xr.concat(found, "prompt")
@@ -164,10 +165,10 @@ def test_flat_short_and_cold_rows_are_refused():
 
 def test_sampled_rows_are_nearest_first_and_leave_the_sink_out():
     scores = causal(torch.arange(12.0).expand(2, 12, 12).clone())
-    rows = sample_rows(scores, causal=True, sink=False)
+    rows = sample_rows(WholeScores(scores), causal=True, sink=False)
     assert rows.index.tolist() == [6, 7, 8, 9, 10, 11]
     assert rows.scores[1, 0, :6].tolist() == [6, 5, 4, 3, 2, 1]
     assert rows.allowed.sum(-1).tolist() == [6, 7, 8, 9, 10, 11]
-    both = sample_rows(torch.arange(9.0).expand(1, 9, 9), causal=False, sink=True, rows=3)
+    both = sample_rows(WholeScores(torch.arange(9.0).expand(1, 9, 9)), causal=False, sink=True, rows=3)
     assert both.index.tolist() == [0, 4, 8]
     assert both.scores[0, 1].tolist() == [4, 3, 5, 2, 6, 1, 7, 0, 8]
