@@ -1,9 +1,10 @@
 """Beliefs of tokens and of what tokens that are alike have become, each informing the other: coupling between two scales.
 
 Bottom-up: the meta-tokens of a chunk are pools of its tokens, sum_j theta_j / n over the members, made again at every step.
-Top-down: the prior belief p_i of a token is half its own entry belief and half what the meta-tokens of the chunks before
-its own say of it, theta(p_i) = (theta_i + sum_c r_ic theta_c) / 2, r_ic = softmax_c(ln n_c - KL(q_i || q_c) / tau) with the
-entry belief q_i. A token learns of its past alone: a meta-token has members in one chunk, and only later chunks look at it.
+Top-down: the prior belief p_i of a token is its own entry belief and, in a share s that each head learns, what the meta-tokens
+of the chunks before its own say of it, theta(p_i) = (1 - s) theta_i + s sum_c r_ic theta_c, r_ic = softmax_c(ln n_c -
+KL(q_i || q_c) / tau) with the entry belief q_i. A token learns of its past alone: a meta-token has members in one chunk, and
+only later chunks look at it.
 """
 
 from __future__ import annotations
@@ -40,8 +41,16 @@ class MetaTokens:
     inverse_tau: Float[Tensor, "A 1 1"]
     width: int
 
-    def prior(self, entry: Float[Tensor, "B H N P"], now: Float[Tensor, "B H N P"]) -> Float[Tensor, "B H N P"]:
-        """Natural parameters of p_i, from those at entry and those that tokens have by now."""
+    def prior(
+        self, entry: Float[Tensor, "B H N P"], now: Float[Tensor, "B H N P"], share: Float[Tensor, "H"]
+    ) -> Float[Tensor, "B H N P"]:
+        """Natural parameters of p_i, from those at entry and those that tokens have by now.
+
+        Args:
+            entry: natural parameters at entry.
+            now: those of this step, of which meta-tokens are made.
+            share: of what meta-tokens say, between 0 and 1.
+        """
         heads, chunks, length = self.labels.shape
         if chunks == 0:
             return entry
@@ -57,8 +66,8 @@ class MetaTokens:
         own = torch.arange(scores.shape[1], device=scores.device) // length
         seen = torch.arange(chunks, device=scores.device).repeat_interleave(self.count) < own.unsqueeze(-1)
         heard = scores.masked_fill(~seen, HIDDEN).softmax(-1) @ pooled
-        both = 0.5 * (entry.flatten(0, 1) + heard)
-        return torch.where(seen.any(-1, keepdim=True), both, entry.flatten(0, 1)).view_as(entry)
+        both = torch.lerp(entry, heard.view_as(entry), share[:, None, None].to(entry))
+        return torch.where(seen.any(-1, keepdim=True), both, entry)
 
 
 def meta_tokens(

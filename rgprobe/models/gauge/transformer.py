@@ -21,6 +21,7 @@ from rgprobe.models.gauge.checkpoint import check_layers, check_tensors, read_co
 from rgprobe.models.gauge.config import GaugeConfig
 from rgprobe.models.gauge.precision import wide
 from rgprobe.models.gauge.readout import KLReadout, LinearReadout
+from rgprobe.models.gauge.vfe import FreeEnergyDescent
 
 __all__ = ["GaugeTransformer"]
 
@@ -219,3 +220,5 @@ def _draw_beliefs(module: nn.Module) -> None:
         nn.init.zeros_(module.log_temperature)
     if isinstance(module, GaugeAttention) and module.successor is not None:
         nn.init.constant_(module.successor, 0.5)
+    if isinstance(module, FreeEnergyDescent) and module.top_down is not None:
+        nn.init.constant_(module.top_down, -2.0)  # meta-tokens start with little to say, an eighth

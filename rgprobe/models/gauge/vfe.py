@@ -23,6 +23,7 @@ from rgprobe.models.gauge.beliefs import Beliefs
 from rgprobe.models.gauge.config import GaugeConfig
 from rgprobe.models.gauge.coupling import meta_tokens
 from rgprobe.models.gauge.frames import Frames
+from rgprobe.models.gauge.precision import wide
 
 __all__ = ["FreeEnergyDescent", "free_energy"]
 
@@ -38,6 +39,7 @@ class FreeEnergyDescent(nn.Module):
             config.condense_chunk,
             config.condense_meta_tokens,
         )
+        self.top_down = nn.Parameter(torch.empty(config.n_heads)) if self.coupled else None  # logit of the share
         self.hook_free_energy = (
             HookPoint()
         )  # (B, H, N, steps + 1), nats; one value per query before and after each step
@@ -54,6 +56,7 @@ class FreeEnergyDescent(nn.Module):
         inverse_tau, energies = attention.inverse_temperature(), []
         sizes = {"width": width, "chunk": self.chunk, "count": self.count}
         metas = meta_tokens(sources, queries, inverse_tau, **sizes) if self.coupled else None
+        share = None if self.top_down is None else wide(self.top_down).sigmoid()
         mixed = sources
         for step in range(self.steps):
             if self.hook_free_energy.has_hooks():
@@ -63,7 +66,7 @@ class FreeEnergyDescent(nn.Module):
             pooled = (attention.average(queries, keys, sources, prior) if step == 0
                       else attend_to_visible(queries, keys, sources, include_self=self.include_self,
                                              condensation=attention.condensation))  # fmt: skip
-            expected = sources if metas is None else metas.prior(sources, mixed)
+            expected = sources if metas is None or share is None else metas.prior(sources, mixed, share)
             mixed = (self.alpha * expected + pooled) / (self.alpha + 1.0)
             block = block_from_natural(*mixed.split([width, mixed.shape[-1] - width], -1))
         if energies:

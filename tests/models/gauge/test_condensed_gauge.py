@@ -90,11 +90,12 @@ def test_no_gradient_of_a_coupled_model_reaches_a_later_token():
         assert (gradient[:, : place + 1].abs().sum(-1) > 0).all()
 
 
-def test_coupling_changes_tokens_behind_the_first_chunk_and_no_weight():
+def test_coupling_adds_a_share_per_head_and_changes_tokens_behind_the_first_chunk():
     coupled, ids = tiny_gauge(n_ctx=64, **COUPLED), some_ids(23)
     alone = tiny_gauge(n_ctx=64, update="vfe")
-    assert [name for name, _ in coupled.named_parameters()] == [name for name, _ in alone.named_parameters()]
-    alone.load_state_dict(coupled.state_dict())
+    added = {name for name, _ in coupled.named_parameters()} - {name for name, _ in alone.named_parameters()}
+    assert added == {f"blocks.{block}.descent.top_down" for block in range(len(coupled.blocks))}
+    alone.load_state_dict(coupled.state_dict(), strict=False)
     with torch.no_grad():
         difference = (coupled(ids) - alone(ids)).abs().amax((0, 2))
     assert (difference[:4] == 0).all()
@@ -112,7 +113,8 @@ def test_the_prior_of_a_token_is_what_the_formula_says():
     queries[:, -1] = 1.0
     tau = torch.full((1, 1, 1), 1 / 0.7, dtype=torch.float64)
     metas = meta_tokens(natural[None, None], queries[None, None], tau, width=2, chunk=3, count=1)
-    found = metas.prior(natural[None, None], now[None, None])[0, 0]
+    share = torch.tensor([0.3], dtype=torch.float64)
+    found = metas.prior(natural[None, None], now[None, None], share)[0, 0]
     pools = torch.stack([now[:3].mean(0), now[3:6].mean(0)])
     beliefs = Gaussian.from_diagonal(mean, 1 / precision)
     divergence = torch.stack(
@@ -120,8 +122,8 @@ def test_the_prior_of_a_token_is_what_the_formula_says():
     )
     weights = (-divergence / 0.7).softmax(-1)
     torch.testing.assert_close(found[:3], natural[:3])
-    torch.testing.assert_close(found[3:6], (natural[3:6] + pools[0]) / 2)
-    torch.testing.assert_close(found[6], (natural[6] + weights[6] @ pools) / 2)
+    torch.testing.assert_close(found[3:6], 0.7 * natural[3:6] + 0.3 * pools[0])
+    torch.testing.assert_close(found[6], 0.7 * natural[6] + 0.3 * weights[6] @ pools)
 
 
 @pytest.mark.parametrize(
