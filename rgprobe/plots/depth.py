@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import plotly.graph_objects as go
@@ -42,6 +42,8 @@ def flow_over_depth(flows: Flows, diagnostic: str, quantity: str) -> go.Figure:
         x = np.linspace(0, 1, len(series.depths)) if relative else series.depths
         colour = MEASURED if len(named) == 1 else SOURCES[index % len(SOURCES)]
         figure.add_traces(list(_traces(series, x, name=figure_text(name), colour=colour, alone=len(named) == 1)))
+    if len(named) > 1:
+        figure.add_traces(list(_shared_key(list(named.values()))))
     if relative:
         figure.update_xaxes(
             title="relative depth", tickvals=[0, 0.5, 1], ticktext=["0<br>input end", "0.5", "1<br>output end"]
@@ -54,25 +56,45 @@ def flow_over_depth(flows: Flows, diagnostic: str, quantity: str) -> go.Figure:
 
 
 def _traces(series: DepthSeries, x: np.ndarray, *, name: str, colour: str, alone: bool) -> Iterator[go.Scatter]:
-    """Back to front: null bands, interval, heads, the other sink, the line itself."""
+    """Back to front: null bands, interval, heads, the other sink, the line itself.
+
+    Of several flows the lines alone stand in the legend; what is drawn in the same way for all has one entry for all.
+    """
     units = series.units
     for index, (null, drawn) in enumerate(series.nulls.items()):
-        label = quantity_label(null) if alone else f"{name}: {quantity_label(null)}"
+        kind = quantity_label(null)
+        label = kind if alone else f"{name}: {kind}"
         tint = NULL_COLOURS[index % len(NULL_COLOURS)] if alone else colour
-        yield from band(x, drawn.low, drawn.high, shade(tint, 0.2), label)
         style = {"color": tint, "width": 1.5, "dash": DASHES[index % len(DASHES)]}
-        yield line(x, drawn.mean, label, style, f"{label}: %{{y:.4g}} {units}")
+        mean = line(x, drawn.mean, label, style, f"{label}: %{{y:.4g}} {units}")
+        for trace in (*band(x, drawn.low, drawn.high, shade(tint, 0.2), label), mean):
+            yield trace if alone else trace.update(legendgroup=kind, showlegend=False)
     yield from band(x, series.low, series.high, shade(colour, 0.25), name)
     if series.heads is not None:
         yield _heads(series.heads, x, name, colour)
     for other, y in series.other_sinks.items():
-        style = {"color": colour, "width": 1.2, "dash": "dot"}
-        yield line(x, y, f"{name}, sink {other}", style, f"sink {other}: %{{y:.4g}} {units}")
+        drawn = line(x, y, f"{name}, sink {other}", _sink_style(colour), f"sink {other}: %{{y:.4g}} {units}")
+        yield drawn if alone else drawn.update(legendgroup=f"sink {other}", showlegend=False)
     mean = line(x, series.value, name, {"color": colour, "width": 2.5}, f"{name}: %{{y:.4g}} {units}")
     if series.verdict is not None:
         mean.update(customdata=series.verdict.tolist(), mode="lines+markers")
         mean.update(marker={"size": 6}, hovertemplate=f"{name}: %{{y:.4g}} {units}<br>%{{customdata}}<extra></extra>")
     yield mean
+
+
+def _sink_style(colour: str) -> dict[str, object]:
+    return {"color": colour, "width": 1.2, "dash": "dot"}
+
+
+def _shared_key(drawn: Sequence[DepthSeries]) -> Iterator[go.Scatter]:
+    """Legend entries for nulls and the other sink policy, which have a dash of their own and the colour of their flow."""
+    styles = {
+        quantity_label(null): {"color": NULL_COLOURS[0], "width": 1.5, "dash": DASHES[index % len(DASHES)]}
+        for series in drawn for index, null in enumerate(series.nulls)
+    }  # fmt: skip
+    styles |= {f"sink {other}": _sink_style(NULL_COLOURS[0]) for series in drawn for other in series.other_sinks}
+    for kind, style in styles.items():
+        yield line(np.array([np.nan]), np.array([np.nan]), kind, style, kind)
 
 
 def line(x: np.ndarray, y: np.ndarray, name: str, style: dict[str, object], hover: str) -> go.Scatter:

@@ -30,7 +30,7 @@ DIVERGING = (
 )  # fmt: skip
 
 FONT = "system-ui, -apple-system, 'Segoe UI', 'Helvetica Neue', Arial, sans-serif"
-DASHES = ("dash", "dot", "dashdot", "longdash")
+DASHES = ("dash", "dashdot", "longdash", "longdashdot")  # of null models; dots are the other sink policy
 
 
 def template(dark: bool = False) -> go.layout.Template:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import html
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 
@@ -64,13 +64,19 @@ def page(flows: Mapping[str, RGFlow], comparisons: Sequence[FlowComparison | Ref
         f"<title>rgprobe: {title}</title><style>{style}</style></head><body>"
         f"<header><p class='eyebrow'>rgprobe · renormalization-group flow</p><h1>{title}</h1></header>"
         f"{_contents(['summary', *compared, *names, 'provenance'])}<main><section id='summary'><h2>In plain words</h2>"
-        f"{''.join(summary(name, flow) for name, flow in flows.items())}"
+        f"{''.join(_summaries(flows))}"
         "<noscript><p><strong>The figures need JavaScript; the text and the tables do not.</strong></p></noscript></section>"
         f"{''.join(compared.values())}{body}{_provenance(flows)}</main>"
         f"{unstyled(plotly)}<script type='application/json' id='rgprobe-data'>"
         f"{script_json({**data, 'sources': sources})}</script>"
         f"<script>{plotly}</script><script>{script}</script></body></html>\n"
     )
+
+
+def _summaries(flows: Mapping[str, RGFlow]) -> Iterator[str]:
+    for name, flow in flows.items():
+        yield f"<h3 class='block'>{escaped(name)}</h3>" if len(flows) > 1 else ""
+        yield summary(name, flow)
 
 
 def _comparisons(

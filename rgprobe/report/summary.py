@@ -86,8 +86,8 @@ def _ladder(found: list[Trend]) -> str:
 
 
 def _outcomes(found: list[Trend]) -> str:
-    """Per null model: which trends differ from it, which do not, and how many single values."""
-    lines = []
+    """Per null model: how many trends differ from it, which, and how many single values."""
+    rows = []
     for null in dict.fromkeys(each.null for trend in found for each in trend.against):
         by_word: dict[str, list[str]] = {}
         for trend in found:
@@ -95,34 +95,33 @@ def _outcomes(found: list[Trend]) -> str:
                 if each.null == null:
                     by_word.setdefault(each.verdict, []).append(quantity_label(trend.quantity))
         cells = sum((trend.cells.get(null, Counter()) for trend in found), Counter())
-        lines.append(_outcome(null, by_word, cells))
-    return "".join(f"<div class='outcome'>{line}</div>" for line in lines if line)
+        rows.append(_outcome(null, by_word.get("beats null", []), by_word.get("within null", []), cells))
+    return (
+        "<table class='outcomes'><thead><tr><th>against</th><th>trends over depth that differ</th>"
+        "<th>values, layer by layer and head by head, that differ</th></tr></thead>"
+        f"<tbody>{''.join(rows)}</tbody></table>"
+        "<p class='hint'>Tested at a false-discovery rate of 5%, quantity by quantity for values, diagnostic by diagnostic for "
+        "trends.</p>"
+        if any(rows)
+        else ""
+    )
 
 
-def _outcome(null: str, by_word: dict[str, list[str]], cells: Counter[str]) -> str:
-    beaten, within = by_word.get("beats null", []), by_word.get("within null", [])
-    tested = cells["beats null"] + cells["within null"]
-    if not (beaten or within or tested):
+def _outcome(null: str, beaten: list[str], within: list[str], cells: Counter[str]) -> str:
+    tested, told = cells["beats null"] + cells["within null"], len(beaten) + len(within)
+    if not (told or tested):
         return ""
-    question = f" ({QUESTIONS[null]}?)" if null in QUESTIONS else ""
-    words = f"Against <i>{escaped(quantity_label(null))}</i>{question}: "
-    if told := len(beaten) + len(within):
-        words += f"the trend over depth differs for {len(beaten) or 'none'} of {told:,}. "
-    if tested:
-        words += (
-            f"Layer by layer and head by head, {cells['beats null']:,} of {counted(tested, 'value')} differ "
-            "(false-discovery rate 5%)."
-        )
-    return words + _names(beaten, within)
+    question = f"<small>{QUESTIONS[null]}?</small>" if null in QUESTIONS else ""
+    trends_told = f"{len(beaten):,} of {told:,}{_names(beaten, within)}" if told else "none tested"
+    values_told = f"{cells['beats null']:,} of {tested:,}" if tested else "none tested"
+    return f"<tr><td>{escaped(quantity_label(null))}{question}</td><td>{trends_told}</td><td>{values_told}</td></tr>"
 
 
 def _names(beaten: list[str], within: list[str]) -> str:
     """Which trends those are, folded: with many quantities their names are a wall."""
-    if not (beaten or within):
-        return ""
     words = f"It differs for {listed(beaten)}. " if beaten else ""
     words += f"It does not differ for {listed(within)}." if within else ""
-    return f"<details class='names'><summary>Which trends</summary>{words}</details>"
+    return f"<details class='names'><summary>which</summary>{words}</details>"
 
 
 def _strongest(found: list[Trend]) -> str:
@@ -140,7 +139,7 @@ def _strongest(found: list[Trend]) -> str:
             f"<li><b>{escaped(quantity_label(trend.quantity))}</b> {chip(trend.verdict)} {signed(trend.slope)}{units} from "
             f"input end to output end, {signed(trend.slope - each.difference)} in random initialisations; difference "
             f"{signed(each.difference)} ({number(each.low)} to {number(each.high)})."
-            f"<small>{escaped(trend.meaning)}</small></li>"
+            f"<small>{escaped(trend.title)}: {escaped(trend.meaning)}</small></li>"
         )
     return (
         f"<p>Of {counted(len(found), 'trend')} over depth, {len(pairs)} stand clear of the random initialisations (95% "

@@ -67,6 +67,14 @@ def test_flows_of_different_depth_share_relative_depth(made_up_flow):
     )
 
 
+def test_several_flows_share_the_legend_of_what_is_drawn_alike(made_up_flow):
+    drawn = flow_over_depth([made_up_flow, synthetic_flow(seed=1, name="other")], "temperature", "theta").data
+    listed = {trace.name for trace in drawn if trace.showlegend is not False}
+    assert listed == {"standard-small", "other", "random init", "shuffled tokens", "sink included"}
+    groups = {trace.legendgroup for trace in drawn if trace.name.endswith(("random init", "random init low"))}
+    assert groups == {"random init"}
+
+
 def test_equal_names_stay_apart(made_up_flow):
     assert "standard-small (2)" in traces(flow_over_depth([made_up_flow, made_up_flow], "plateau", "angle"))
 

@@ -20,14 +20,14 @@ def test_without_nulls_it_says_so_and_claims_nothing(words):
     text = words(synthetic_flow(nulls=0))
     assert "No null model was run. Nothing below is evidence" in text
     assert "stand clear" not in text
-    assert "differs for" not in text
+    assert "trends over depth that differ" not in text
 
 
 def test_too_few_seeds_or_prompts_is_said(words):
     text = words(synthetic_flow(nulls=3, prompts=20))
     assert "3 random initialisations of the same architecture and 1 shuffled copy of each prompt" in text
     assert "too few to say that anything beats its null" in text
-    assert "differs for" not in text
+    assert "trends over depth that differ" not in text
 
 
 def test_with_enough_it_names_what_beat_its_null_and_what_did_not(words):
@@ -36,8 +36,7 @@ def test_with_enough_it_names_what_beat_its_null_and_what_did_not(words):
     assert "enough to say whether a number beats its null" in text
     found = [(trend, each.verdict) for trend in trends(flow) for each in trend.against if each.null == "random_init"]
     beaten, within = ([t for t, verdict in found if verdict == word] for word in ("beats null", "within null"))
-    told = f"the trend over depth differs for {len(beaten)} of {len(beaten) + len(within)}."
-    assert f"Against random init (did training make it?): {told}" in text
+    assert f"random init did training make it? {len(beaten)} of {len(beaten) + len(within)} which" in text
     assert f"It differs for {quantity_label(beaten[0].quantity)}" in text
     assert f"It does not differ for {quantity_label(within[0].quantity)}" in text
     beaten = [trend for trend in trends(flow) if trend.verdict == "beats null"]
