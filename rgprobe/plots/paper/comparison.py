@@ -79,7 +79,8 @@ def _values(axes: Axes, arrays: xr.Dataset, names: Sequence[str], label: str) ->
             lines.append(mean)
             bounds += [null["null_low"].values, null["null_high"].values]
         low, high, value = (here[part].values.astype(float) for part in ("value_low", "value_high", "value"))
-        value = _positive(value, label)
+        zero = ~np.isfinite(_positive(value, label))
+        low, high, value = (np.where(zero, np.nan, y) for y in (low, high, value))
         axes.fill_between(x, low, high, color=colour, alpha=0.28, lw=0)
         axes.plot(x, value, color=colour, marker="o", ms=2.4 if len(x) < 20 else 0)
         lines.append(value)

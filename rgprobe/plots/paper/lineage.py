@@ -10,10 +10,11 @@ from matplotlib.figure import Figure
 from matplotlib.patches import PathPatch, Rectangle
 from matplotlib.path import Path
 
+from rgprobe.condensation.chance_agreement import AGREEMENTS, agreements, chance_agreement
 from rgprobe.condensation.genealogy import KINDS, Genealogy, genealogy
 from rgprobe.errors import OptionError
 from rgprobe.plots.arrays import depth_dim, node
-from rgprobe.plots.paper.series import LINE, depth_axis
+from rgprobe.plots.paper.series import LINE, depth_axis, label_ends, null_style
 from rgprobe.plots.paper.style import (
     DOUBLE,
     FINE,
@@ -38,13 +39,16 @@ WIDTH = 0.011  # of a bar, as a share of the figure's layers
 COLOURS = dict(zip(KINDS, ("#9aa3ad", SOURCES[1], SOURCES[0], "#d6c3d6"), strict=True))
 MOST = 9  # layers in one figure
 LONGEST = 30  # characters of a cluster's name
+DRAWS = 40  # of each null; also said in the caption
+NULLS = {"permuted": "tokens permuted", "shifted": "moved along the text"}
 
 
 def cross_layer_genealogy(flow: RGFlow, *, prompt: int = 0, fraction: float = BUDGET) -> Figure:
     """Clusters of one prompt's tokens at every layer, as bars joined by the tokens that they share (two columns wide).
 
     Every tree is cut at the same share of its own loss at the root; bars are as high as the clusters have tokens. At most nine
-    layers are drawn. Below, the adjusted Rand index of all adjacent layers: 1 for equal partitions, 0 for what chance gives.
+    layers are drawn. Below, the adjusted Rand index of all adjacent layers, 1 for equal partitions, and 95% bands of what it
+    is once the later layer's tokens were permuted, or moved along the text (`chance_agreement`).
 
     Args:
         flow: holds condensation trees.
@@ -68,13 +72,8 @@ def cross_layer_genealogy(flow: RGFlow, *, prompt: int = 0, fraction: float = BU
         figure = paper_figure(DOUBLE, min(max(1.6 + 0.1 * len(found.partitions[0]), 2.8), 4.8))
         top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=(1.0, 0.3))
         _alluvium(top, found, shown)
-        agreement = [passage.adjusted_rand for passage in every_layer.passages]
-        bottom.plot(depths[:-1] + 0.5, agreement, color=MEASURED, marker="o")
-        bottom.axhline(0, color=GUIDE, lw=0.6, zorder=0)
         depth_axis(bottom, dim, depths, ticks=12)
-        bottom.set_ylim(-0.1, 1.05)
-        bottom.set_yticks([0, 0.5, 1])
-        bottom.set_ylabel("adjusted Rand index\n(dimensionless)")
+        _agreement(bottom, every_layer, depths[:-1] + 0.5)
         _key(figure)
         panel_letters([top, bottom])
         return finished(figure)
@@ -116,6 +115,25 @@ def cluster_places(found: Genealogy) -> list[list[tuple[float, float]]]:
             at += size + GAP
         places.append(bars)
     return places
+
+
+def _agreement(axes: Axes, found: Genealogy, places: np.ndarray) -> None:
+    """Adjusted Rand index of adjacent layers, over the bands of both nulls."""
+    rand = AGREEMENTS.index("adjusted_rand")
+    measured = agreements(found)[:, rand]
+    axes.set_ylim(-0.3, 1.05)
+    axes.set_yticks([0, 0.5, 1])
+    axes.set_ylabel("adjusted Rand index\n(dimensionless)")
+    axes.axhline(0, color=GUIDE, lw=0.6, zorder=0)
+    ends = {"measured": (float(measured[-1]), MEASURED)}
+    for index, (null, words) in enumerate(NULLS.items()):
+        drawn = chance_agreement(found, null=null, draws=DRAWS)[..., rand]
+        tint, dashes = null_style(index)
+        axes.fill_between(places, *np.quantile(drawn, (0.025, 0.975), axis=0), color=tint, alpha=0.2, lw=0, zorder=1)
+        axes.plot(places, drawn.mean(0), color=tint, ls=dashes, lw=0.9, zorder=2)
+        ends[words] = (float(drawn[:, -1].mean()), tint)
+    axes.plot(places, measured, color=MEASURED, marker="o")
+    label_ends(axes, ends)
 
 
 def _alluvium(axes: Axes, found: Genealogy, shown: Sequence[int]) -> None:

@@ -175,12 +175,11 @@ def draw_panel(axes: Axes, series: DepthSeries, label: str, *, logarithmic: bool
 
 def _without_zeros(series: DepthSeries) -> DepthSeries:
     """What is 0 by construction left out, so that a logarithmic axis can show the rest."""
-    kept = np.where(series.value > ROUNDING, series.value, np.nan)
+    blank = np.where(series.value > ROUNDING, 0.0, np.nan)
     return replace(
-        series, value=kept, nulls={
-            name: Band(*(np.where(np.isfinite(kept), y, np.nan) for y in (band.mean, band.low, band.high)))
-            for name, band in series.nulls.items()
-        },
+        series, value=series.value + blank, low=series.low + blank, high=series.high + blank,
+        other_sinks={name: y + blank for name, y in series.other_sinks.items()},
+        nulls={name: Band(band.mean + blank, band.low + blank, band.high + blank) for name, band in series.nulls.items()},
     )  # fmt: skip
 
 
@@ -270,7 +269,7 @@ def _spectrum(axes: Axes, arrays: xr.Dataset) -> None:
     axes.set_xticks(range(1, count + 1))
     axes.set_xlim(0.4, count + 0.6)
     axes.set_xlabel("tangent")
-    axes.set_ylabel("exponent at the output (nats/layer)")
+    axes.set_ylabel("exponent at the output\n(nats/layer)")
     ends = {
         word: (float(np.nanmean(last)) if np.isfinite(last := arrays[name].values[:, -1]).any() else np.nan, colour)
         for name, word, colour, _ in kinds

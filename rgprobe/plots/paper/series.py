@@ -18,7 +18,7 @@ __all__ = ["depth_axis", "draw_series", "label_ends", "log_axis", "null_style", 
 
 NULL_DASHES = ((0, (4, 2)), (0, (1, 1.5)), (0, (4, 1.5, 1, 1.5)), (0, (7, 2)))
 LONGEST_MARKED = 40  # depths up to which every one has a dot
-LONGEST_LABEL = 27  # characters beside a panel
+LONGEST_LABEL = 25  # characters beside a panel
 LINE = 7.5  # points between two labels beside lines
 
 
