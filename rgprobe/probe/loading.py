@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import copy
 import hashlib
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,7 @@ from rgprobe.models.shipped import shipped_names, shipped_path, verify_shipped
 from rgprobe.probe.checkpoint import CheckpointDirectory, inspect_directory
 from rgprobe.probe.hooked import Hooked, is_hooked, settings_of
 from rgprobe.probe.model import Probe, Source
+from rgprobe.probe.placement import Placement, require_finite_files
 from rgprobe.probe.reading import first_line, read_model, read_tokenizer, require_finite
 from rgprobe.probe.reinitialise import skeleton
 
@@ -35,6 +38,10 @@ def load(
     dtype: str | torch.dtype = "float32",
     revision: str | None = None,
     allow_pickle: bool = False,
+    device_map: str | Mapping[str, Any] | None = None,
+    max_memory: Mapping[int | str, int | str] | None = None,
+    offload_folder: str | Path | None = None,
+    layers: int | None = None,
 ) -> Probe:
     """Load a transformer for measurement.
 
@@ -47,10 +54,16 @@ def load(
         dtype: of the weights of a checkpoint. Statistics are never computed below float32. Ignored for a model in hand.
         revision: of a hub id.
         allow_pickle: accept pickled weights, read with `weights_only=True`.
+        device_map: of a checkpoint in Hugging Face format, instead of `device`: "auto" spreads it over the GPUs there are, then
+            memory, then disk; or a device, "cpu" or "disk" for each module. See `docs/scaling.md`.
+        max_memory: per device number and "cpu", for `device_map`, such as {0: "70GiB", "cpu": "200GiB"}.
+        offload_folder: where weights go that fit nowhere and cannot stay in their own files.
+        layers: read the first so many blocks only; what is measured is then that shorter model.
 
     Raises:
         CheckpointError: the source cannot be found or trusted, or its tensors do not fit its configuration.
         DeviceError: the device does not exist here.
+        OptionError: options that exclude each other, or that this source does not take.
 
     Example:
         >>> import rgprobe as rg
@@ -60,9 +73,16 @@ def load(
     """
     if isinstance(source, Probe):
         return source
+    placement = Placement(device_map, max_memory, offload_folder, layers)
     if isinstance(source, (str, Path)):
         where, kind = find_device(device), _dtype(dtype)
-        probe = _load_named(source, tokenizer, where, kind, revision=revision, allow_pickle=allow_pickle)
+        if device_map is not None and device != "auto":
+            raise OptionError("device", expected="auto, where device_map says it", received=repr(device),
+                              remedy="leave one of them out")  # fmt: skip
+        probe = _load_named(source, tokenizer, where, kind, placement, revision=revision, allow_pickle=allow_pickle)
+    elif placement != Placement():
+        raise OptionError("device_map, layers", expected="a checkpoint to be read", received="a model in hand",
+                          remedy="spread or shorten it before")  # fmt: skip
     else:
         probe = _load_object(source, tokenizer)
     probe.calibrate()
@@ -140,16 +160,30 @@ def _find(source: str | Path, revision: str | None, allow_pickle: bool) -> tuple
 
 
 def _load_named(
-    source: str | Path, tokenizer: Any, device: str, dtype: torch.dtype, *, revision: str | None, allow_pickle: bool
-) -> Probe:
+    source: str | Path, tokenizer: Any, device: str, dtype: torch.dtype, placement: Placement, *, revision: str | None,
+    allow_pickle: bool,
+) -> Probe:  # fmt: skip
     directory, record = _find(source, revision, allow_pickle)
     if directory.config["model_type"] == "gauge_transformer":
+        if placement != Placement():
+            raise OptionError("device_map, layers", expected="a checkpoint in Hugging Face format",
+                              received=f"{record.name}, a gauge model", remedy="leave them out")  # fmt: skip
         return _read_gauge(directory, record, tokenizer, device, dtype)
-    model = read_model(directory, dtype, allow_pickle=allow_pickle)
+    model = read_model(directory, dtype, allow_pickle=allow_pickle, placement=placement)
     require_finite(model, directory.path)
+    if any(parameter.is_meta for parameter in model.parameters()):
+        require_finite_files(directory)
+    if placement.layers is not None:
+        config = {**record.config, "num_hidden_layers": placement.layers}
+        record = replace(
+            record,
+            name=f"{record.name} (first {placement.layers} block{'s' if placement.layers > 1 else ''})",
+            config=config,
+        )
     tokenizer = tokenizer if tokenizer is not None else read_tokenizer(directory)
     count = _count(model)  # before booting, which may split fused matrices into copies
-    return Probe(_boot(model.to(device), record.name), tokenizer, record, owned=True, n_parameters=count)
+    placed = model if placement.device_map is not None else model.to(device)
+    return Probe(_boot(placed, record.name), tokenizer, record, owned=True, n_parameters=count)
 
 
 def _read_gauge(

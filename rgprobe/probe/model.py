@@ -106,8 +106,9 @@ class Probe:
 
     @property
     def device(self) -> torch.device:
-        """Where the weights are."""
-        return next(self.bridge.original_model.parameters()).device
+        """Where prompts go and statistics are gathered: the first device with weights, or the CPU where all are on disk."""
+        devices = (parameter.device for parameter in self.bridge.original_model.parameters())
+        return next((device for device in devices if device.type != "meta"), torch.device("cpu"))
 
     @property
     def dtype(self) -> torch.dtype:

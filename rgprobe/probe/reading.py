@@ -11,15 +11,18 @@ from typing import Any
 import torch
 from torch import nn
 
-from rgprobe.errors import CheckpointError, is_out_of_memory
+from rgprobe.errors import CheckpointError, RGProbeError, is_out_of_memory
 from rgprobe.probe.checkpoint import CheckpointDirectory
+from rgprobe.probe.placement import Placement
 
 __all__ = ["first_line", "quiet", "read_model", "read_tokenizer", "require_finite"]
 
 LARGEST_RATIO, SMALL = 4, 2**20  # parameters per byte: two of four bits each, tied ones counted twice
 
 
-def read_model(directory: CheckpointDirectory, dtype: torch.dtype, *, allow_pickle: bool) -> nn.Module:
+def read_model(
+    directory: CheckpointDirectory, dtype: torch.dtype, *, allow_pickle: bool, placement: Placement | None = None
+) -> nn.Module:
     """A transformers model of the architecture that config.json names, in evaluation mode.
 
     Raises:
@@ -30,11 +33,16 @@ def read_model(directory: CheckpointDirectory, dtype: torch.dtype, *, allow_pick
     architecture = (directory.config.get("architectures") or [None])[0]
     model_class = getattr(transformers, str(architecture), transformers.AutoModelForCausalLM)
     _require_same_type(directory, model_class)
+    placement = placement or Placement()
     try:
         with quiet():
             _require_fitting_size(directory, model_class)
+            config = transformers.AutoConfig.from_pretrained(
+                directory.path, local_files_only=True, trust_remote_code=False
+            )
             model, info = model_class.from_pretrained(
                 directory.path,
+                config=placement.shorten(config, directory.path),
                 dtype=dtype,
                 local_files_only=True,
                 trust_remote_code=False,
@@ -44,9 +52,10 @@ def read_model(directory: CheckpointDirectory, dtype: torch.dtype, *, allow_pick
                 # a mismatch is refused below, with the names that transformers' own error leaves out
                 ignore_mismatched_sizes=True,
                 output_loading_info=True,
+                **placement.keywords(),
             )
     except Exception as error:  # transformers, safetensors and tokenizers raise a dozen unrelated types for bad files
-        if isinstance(error, CheckpointError) or is_out_of_memory(error):
+        if isinstance(error, RGProbeError) or is_out_of_memory(error):
             raise
         raise CheckpointError(
             _culprit(directory),
@@ -55,8 +64,8 @@ def read_model(directory: CheckpointDirectory, dtype: torch.dtype, *, allow_pick
             remedy="download the checkpoint again or correct its config.json",
         ) from error
     for kind in ("missing_keys", "unexpected_keys", "mismatched_keys"):
-        if info.get(kind):
-            names = sorted(_tensor_name(key) for key in info[kind])
+        names = sorted(name for key in info.get(kind) or () if not placement.leaves_out(name := _tensor_name(key)))
+        if names:
             raise CheckpointError(
                 str(directory.path),
                 expected=f"exactly the tensors of {type(model).__name__}",
@@ -97,6 +106,8 @@ def require_finite(model: nn.Module, path: Path) -> None:
         CheckpointError: there is one.
     """
     for name, tensor in model.named_parameters():
+        if tensor.is_meta:  # not in memory: `require_finite_files`
+            continue
         bad = tensor.numel() - int(tensor.isfinite().sum())
         if bad:
             raise CheckpointError(

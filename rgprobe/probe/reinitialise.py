@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from rgprobe.errors import OptionError
 from rgprobe.probe.model import Probe, Source
 
 __all__ = ["random_initialisation", "skeleton"]
@@ -34,6 +35,10 @@ def random_initialisation(probe: Probe, seed: int) -> Iterator[Probe]:
         True
     """
     model: Any = probe.bridge.original_model
+    if any(parameter.is_meta for parameter in model.parameters()):
+        raise OptionError("nulls", expected="0, or a model whose weights are all on devices",
+                          received=f"{probe.name}, of which a device_map keeps weights elsewhere",
+                          remedy="pass nulls=0, or give it more memory")  # fmt: skip
     if probe.family == "gauge":
         with _redrawn(probe, seed) as null:
             yield null
