@@ -107,4 +107,5 @@ class StateCollector:
             excluded, included = geometry_without_and_with_first(states)
             self.excluded.append(excluded)
             self.included.append(included)
-        self.recorded.append(states[self.positions].clone())
+        # a model may be spread over devices: what is kept meets on one
+        self.recorded.append(states[self.positions.to(states.device)].to(self.positions.device, copy=True))

@@ -24,18 +24,24 @@ class UnitCollector:
 
     def __init__(self, probe: Probe) -> None:
         self.probe = probe
-        shape = (2, len(UNITS), probe.n_blocks)
-        self.sparsity = torch.full(shape, torch.nan, dtype=torch.float64)  # (sink, quantity, block), excluded first
+        self._found: dict[int, Tensor] = {}  # left on their device until the pass is over
 
     def hooks(self) -> list[tuple[str, Hook]]:
         """What to attach; nothing where the model shows no such activations."""
         names = {f"blocks.{block}.mlp.hook_post" for block in range(self.probe.n_blocks)}
         return [(name, self._reduce) for name in sorted(names & set(self.probe.bridge.hook_dict))]
 
+    @property
+    def sparsity(self) -> Float64[Tensor, "sink quantity block"]:
+        """In the order of `UNITS`, excluded first, after the pass."""
+        sparsity = torch.full((2, len(UNITS), self.probe.n_blocks), torch.nan, dtype=torch.float64)
+        for block, found in self._found.items():
+            sparsity[:, :, block] = found
+        return sparsity
+
     def _reduce(self, tensor: Tensor, hook: Any) -> None:
-        block = int(hook.name.split(".")[1])
         power = tensor.reshape(-1, tensor.shape[-1]).float().square()  # some architectures flatten the batch away
-        self.sparsity[:, :, block] = unit_sparsity(power).cpu()
+        self._found[int(hook.name.split(".")[1])] = unit_sparsity(power)
 
 
 def unit_sparsity(power: Float[Tensor, "tokens units"]) -> Float64[Tensor, "2 3"]:
