@@ -43,7 +43,7 @@ def test_an_unknown_target_gets_the_list(rgprobe, asked, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     outcome = rgprobe("bench", "teapot")
     assert outcome.code == 2
-    assert "TARGET: expected one of attention, tree, received 'teapot'" in outcome.err
+    assert "TARGET: expected one of run, sweep, attention, tree, received 'teapot'" in outcome.err
     assert (asked, list(tmp_path.iterdir())) == ([], [])
 
 
@@ -61,3 +61,27 @@ def test_a_failure_leaves_nothing_behind(rgprobe, tmp_path, monkeypatch):
     monkeypatch.setattr("rgprobe.models.bench.ladder.measure_ladder", fail)
     assert rgprobe("bench", "attention", "--out", tmp_path / "out").code == 3
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_source_is_for_runs_only(rgprobe, asked, tmp_path):
+    outcome = rgprobe("bench", "attention", "--source", "standard-small", "--out", tmp_path / "out")
+    assert outcome.code == 2
+    assert "--source: expected the target run" in outcome.err
+    assert asked == []
+
+
+def test_runs_and_sweeps_write_a_record_and_figures(rgprobe, tmp_path, monkeypatch):
+    from benchmark_results import runs, sweeps
+
+    seen = []
+    for module, name, made in (("run_cost", "measure_runs", runs), ("sweep_overhead", "measure_sweep", sweeps)):
+        monkeypatch.setattr(
+            f"rgprobe.benchmarks.{module}.{name}", lambda options, made=made, **_: (seen.append(options), made())[1]
+        )
+    for target, record in (("run", "run-cost"), ("sweep", "sweep-overhead")):
+        outcome = rgprobe("bench", target, "--quick", "--quiet", "--out", tmp_path / target)
+        assert outcome.code == 0, outcome.err
+        written = sorted(path.name for path in (tmp_path / target).iterdir())
+        assert written == [f"{record}.{suffix}" for suffix in ("json", "pdf", "png", "svg")]
+    assert rgprobe("bench", "run", "--source", "gauge-small", "--out", tmp_path / "own").code == 0
+    assert [getattr(options, "source", None) for options in seen] == [None, None, "gauge-small"]

@@ -1,0 +1,40 @@
+"""A checkpoint as somebody runs it who measures nothing: what the cost of measuring is compared with."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from jaxtyping import Int
+from torch import Tensor
+
+__all__ = ["Forward", "plain_forward"]
+
+Forward = Callable[[Int[Tensor, " tokens"]], object]
+
+
+def plain_forward(path: Path) -> tuple[Forward, int]:
+    """A forward pass to the logits of every token without any hook, and the number V of token embeddings.
+
+    Attention is the fused one of `transformers` (sdpa), which forms no N x N matrix; a gauge model has one way only. Imports
+    nothing that such a person would not import, so that a process which does only this shows what it takes.
+
+    Args:
+        path: a directory in Hugging Face format that has been loaded by `rgprobe.load` before: nothing is checked again.
+    """
+    config = json.loads((path / "config.json").read_text("utf-8"))
+    if config["model_type"] == "gauge_transformer":
+        from rgprobe.models.gauge import GaugeTransformer
+
+        gauge = GaugeTransformer.from_pretrained(path).eval()
+        return torch.inference_mode()(lambda ids: gauge(ids[None])), int(gauge.cfg.d_vocab)
+    import transformers
+
+    model_class = getattr(transformers, str((config.get("architectures") or ["AutoModelForCausalLM"])[0]))
+    model = model_class.from_pretrained(
+        path, dtype=torch.float32, local_files_only=True, trust_remote_code=False, attn_implementation="sdpa",
+        use_safetensors=True,
+    ).eval()  # fmt: skip
+    return torch.inference_mode()(lambda ids: model(ids[None]).logits), int(config["vocab_size"])
