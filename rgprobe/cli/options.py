@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from enum import StrEnum
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -19,8 +21,12 @@ __all__ = [
     "BosOption",
     "Debug",
     "Device",
+    "DeviceMap",
     "Dtype",
     "DtypeOption",
+    "Layers",
+    "MaxMemory",
+    "OffloadFolder",
     "Positions",
     "Quiet",
     "Sink",
@@ -28,8 +34,12 @@ __all__ = [
     "Truncate",
     "known_prompt_sets",
     "known_sources",
+    "parse_memory",
     "parse_positions",
 ]
+
+
+SIZE = re.compile(r"\d+(\.\d+)?[KMGT]i?B")
 
 
 class Belief(StrEnum):
@@ -98,6 +108,44 @@ DtypeOption = Annotated[
 AllowPickle = Annotated[
     bool, typer.Option("--allow-pickle", help="Accept pickled weights; they are read with weights_only=True.")
 ]
+DeviceMap = Annotated[
+    str | None,
+    typer.Option(
+        "--device-map",
+        metavar="auto|...",
+        help="Spread a checkpoint over all GPUs, then memory, then disk (auto), instead of --device; takes --nulls 0 where "
+        "weights end up off the devices.",
+        show_default=False,
+    ),
+]
+MaxMemory = Annotated[
+    str | None,
+    typer.Option(
+        "--max-memory",
+        metavar="0=70GiB,cpu=200GiB",
+        help="What --device-map may use, by GPU number and cpu; the rest stays on disk.",
+        show_default=False,
+    ),
+]
+OffloadFolder = Annotated[
+    Path | None,
+    typer.Option(
+        "--offload-folder",
+        metavar="DIR",
+        help="Where --device-map puts weights that fit nowhere and cannot stay in their own files.",
+        show_default=False,
+    ),
+]
+Layers = Annotated[
+    int | None,
+    typer.Option(
+        "--layers",
+        min=1,
+        metavar="N",
+        help="Read the first N blocks only, and measure that shorter model.",
+        show_default=False,
+    ),
+]
 Quiet = Annotated[bool, typer.Option("--quiet", help="No progress bar, and no estimate of the time it takes.")]
 # read by `main`, which is where failures end up; declared here so that every command takes and explains it
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of a failure.")]
@@ -116,6 +164,25 @@ def known_sources(begun: str) -> list[str]:
 def known_prompt_sets(begun: str) -> list[str]:
     """What a shell may complete the name of a prompt set to."""
     return [name for name in prompt_set_names() if name.startswith(begun)]
+
+
+def parse_memory(text: str | None) -> dict[int | str, str] | None:
+    """What each device may hold, by number or "cpu".
+
+    Raises:
+        OptionError: a text of another form.
+
+    Example:
+        >>> parse_memory("0=70GiB,cpu=200GiB"), parse_memory(None)
+        ({0: '70GiB', 'cpu': '200GiB'}, None)
+    """
+    if text is None:
+        return None
+    pairs = [part.strip().partition("=") for part in text.split(",")]
+    if not all(SIZE.fullmatch(size) and (device == "cpu" or device.isdecimal()) for device, _, size in pairs):
+        raise OptionError("--max-memory", expected="sizes by GPU number or cpu, such as 0=70GiB,cpu=200GiB",
+                          received=repr(text), remedy="correct it")  # fmt: skip
+    return {int(device) if device.isdecimal() else device: size for device, _, size in pairs}
 
 
 def parse_positions(text: str) -> int | list[int]:

@@ -17,8 +17,12 @@ from rgprobe.cli.options import (
     BosOption,
     Debug,
     Device,
+    DeviceMap,
     Dtype,
     DtypeOption,
+    Layers,
+    MaxMemory,
+    OffloadFolder,
     Positions,
     Quiet,
     Sink,
@@ -26,6 +30,7 @@ from rgprobe.cli.options import (
     Truncate,
     known_prompt_sets,
     known_sources,
+    parse_memory,
     parse_positions,
 )
 from rgprobe.cli.output_directory import Staging, staged_output
@@ -112,6 +117,10 @@ def run_command(
     seed: Annotated[int, typer.Option(min=0, metavar="N", help="Of null models and intervals.")] = 0,
     device: Device = "auto",
     dtype: DtypeOption = Dtype.float32,
+    device_map: DeviceMap = None,
+    max_memory: MaxMemory = None,
+    offload_folder: OffloadFolder = None,
+    layers: Layers = None,
     allow_pickle: AllowPickle = False,
     out: Annotated[Path, typer.Option(metavar="DIR", help="Directory for results and report.")] = Path("rgprobe-out"),
     json_summary: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
@@ -127,7 +136,15 @@ def run_command(
     given = (*(read_labelled_prompts(prompts) if prompts is not None else ()), *((each, "") for each in text or ()))
     request = _Request(
         prompts=tuple(each for each, _ in given),
-        loading={"device": device, "dtype": dtype.value, "allow_pickle": allow_pickle},
+        loading={
+            "device": device,
+            "dtype": dtype.value,
+            "allow_pickle": allow_pickle,
+            "device_map": device_map,
+            "max_memory": parse_memory(max_memory),
+            "offload_folder": offload_folder,
+            "layers": layers,
+        },
         announced=not quiet and diagnostics != "default",
         running={
             "nulls": nulls if nulls is not None else SEEDS if source is not None else SEEDS_OF_SHIPPED,

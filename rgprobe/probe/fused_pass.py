@@ -85,18 +85,23 @@ def _taking_over_gauge(
     probe: Probe, hooks: Sequence[tuple[str, Hook]], receive: Receive
 ) -> Iterator[list[tuple[str, Hook]]]:
     """`GaugeAttention.average` of every block replaced; over single keys, as when somebody looks at its pattern."""
+    rules: dict[tuple[int, bool], Visible] = {}  # what is found out about a rule serves all blocks
     with ExitStack() as stack:
         for block, module in enumerate(probe.bridge.blocks):
-            stack.enter_context(_entry(module.attn.__dict__, "average", _gauge_average(module.attn, block, receive)))
+            average = _gauge_average(module.attn, block, receive, rules)
+            stack.enter_context(_entry(module.attn.__dict__, "average", average))
         yield list(hooks)
 
 
-def _gauge_average(attention: Any, block: int, receive: Receive) -> Callable[..., Tensor]:
+def _gauge_average(
+    attention: Any, block: int, receive: Receive, rules: dict[tuple[int, bool], Visible]
+) -> Callable[..., Tensor]:
     include_self, by_divergence = attention.config.include_self, attention.config.attention == "kl"
 
     def average(queries: Tensor, keys: Tensor, values: Tensor, prior: Tensor | None) -> Tensor:
         level = own_terms(queries, keys, prior)[0] if by_divergence else None
-        visible = Visible(_earlier if include_self else _strictly_earlier, queries.shape[-2])
+        size = queries.shape[-2]
+        visible = rules.setdefault((size, include_self), Visible(_earlier if include_self else _strictly_earlier, size))
         receive(Meeting(block, CoupledScores(queries[0], keys[0], visible, level=level), values[0]))
         return attend_to_visible(queries, keys, values, include_self=include_self)
 

@@ -175,11 +175,7 @@ def _load_named(
         require_finite_files(directory)
     if placement.layers is not None:
         config = {**record.config, "num_hidden_layers": placement.layers}
-        record = replace(
-            record,
-            name=f"{record.name} (first {placement.layers} block{'s' if placement.layers > 1 else ''})",
-            config=config,
-        )
+        record = replace(record, name=f"{record.name}-first-{placement.layers}", config=config)
     tokenizer = tokenizer if tokenizer is not None else read_tokenizer(directory)
     count = _count(model)  # before booting, which may split fused matrices into copies
     placed = model if placement.device_map is not None else model.to(device)

@@ -47,7 +47,7 @@ def test_the_first_blocks_alone_have_the_states_of_the_whole(saved):
     whole, part = rg.load(path), rg.load(path, layers=2)
     assert part.n_blocks == 2
     assert part.n_parameters < whole.n_parameters
-    assert part.name == f"{whole.name} (first 2 blocks)"
+    assert part.name == f"{whole.name}-first-2"
     one, other = (rg.trace(each, [IDS], positions=6) for each in (whole, part))
     np.testing.assert_array_equal(other.states, one.states[:, :3])
     assert other.provenance["config"]["num_hidden_layers"] == 2
