@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from rgprobe.condensation import condense as condense
     from rgprobe.flow import run as run
     from rgprobe.measuring import measure as measure
+    from rgprobe.planning import Plan as Plan
+    from rgprobe.planning import plan as plan
     from rgprobe.probe.loading import load as load
     from rgprobe.rate_distortion import RateDistortion as RateDistortion
     from rgprobe.rate_distortion import faithfulness as faithfulness
@@ -43,6 +45,7 @@ _HOMES = {
     "BeliefTrace": "rgprobe.tracing",
     "CondensationTree": "rgprobe.condensation",
     "FlowComparison": "rgprobe.comparison",
+    "Plan": "rgprobe.planning",
     "RGFlow": "rgprobe.rg_flow",
     "RateDistortion": "rgprobe.rate_distortion",
     "Sweep": "rgprobe.sweeping",
@@ -54,6 +57,7 @@ _HOMES = {
     "open_comparison": "rgprobe.comparison",
     "open_flow": "rgprobe.rg_flow",
     "open_sweep": "rgprobe.sweeping",
+    "plan": "rgprobe.planning",
     "run": "rgprobe.flow",
     "sweep": "rgprobe.sweeping",
     "trace": "rgprobe.tracing",

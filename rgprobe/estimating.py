@@ -13,7 +13,7 @@ from rgprobe.probe.passes import PASSES
 from rgprobe.probe.prompts import EncodedPrompt
 from rgprobe.tracing import trace
 
-__all__ = ["CostEstimate", "estimate_cost"]
+__all__ = ["CostEstimate", "duration", "estimate_cost"]
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class CostEstimate:
         parts = ", ".join(f"{name} {count:.0f}" for name, count in self.dearest)
         passes = f"{self.forwards:.0f} forward passes' work each" + (f" ({parts})" if parts else "")
         runs = f"{_counted(self.prompts, 'prompt')} x {_counted(self.models, 'model')}"
-        return f"about {_duration(self.seconds)}: {runs}, {passes}"
+        return f"about {duration(self.seconds)}: {runs}, {passes}"
 
 
 def estimate_cost(
@@ -90,11 +90,11 @@ def _counted(number: int, name: str) -> str:
     return f"{number:,} {name}{'' if number == 1 else 's'}"
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
     """Rounded as an estimate deserves.
 
     Example:
-        >>> _duration(42.3), _duration(400.0), _duration(9000.0)
+        >>> duration(42.3), duration(400.0), duration(9000.0)
         ('42 s', '7 min', '2.5 h')
     """
     if seconds < 90:

@@ -16,8 +16,8 @@ FLOORS = (
     ("belief_trace", "planted_trace", "tracing", "cache_trace"),
     ("diagnostics", "rate_distortion"),
     ("nulls", "contrasts"),
-    ("assembly", "rg_flow", "estimating", "measuring", "flow", "comparison", "validation", "benchmarks"),
-    ("sweeping", "plots"),
+    ("assembly", "rg_flow", "estimating", "measuring", "flow", "planning", "comparison", "validation"),
+    ("sweeping", "benchmarks", "plots"),
     ("report",),
     ("cli",),
     # the public names of the package, and `python -m rgprobe`: they import what they like, and no module imports them

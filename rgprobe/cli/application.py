@@ -19,6 +19,7 @@ from rgprobe.cli.compare_command import compare_command
 from rgprobe.cli.failures import EXIT_INTERRUPTED, exit_code, failure_line
 from rgprobe.cli.figures_command import figures_command
 from rgprobe.cli.info_command import info_command
+from rgprobe.cli.plan_command import plan_command
 from rgprobe.cli.report_command import report_command
 from rgprobe.cli.run_command import run_command
 from rgprobe.cli.sweep_command import sweep_command
@@ -36,11 +37,12 @@ SHORT = {
     "sweep": "Run many checkpoints, wherever there are workers.",
     "tree": "Condense the tokens of one text; print the tree.",
     "compare": "Compare two saved results on the same prompts.",
+    "plan": "Predict what a run will take.",
     "report": "Write the report of saved results, one HTML file.",
     "figures": "Draw the figures of a saved result for a paper.",
     "info": "Say what a checkpoint or a saved result is.",
     "train": "Train a small model, standard or gauge.",
-    "bench": "Measure what a part of a model costs.",
+    "bench": "Measure what runs and their parts cost.",
     "validate": "Check every diagnostic against known answers.",
 }
 
@@ -53,6 +55,7 @@ def _application() -> typer.Typer:
         ("sweep", sweep_command),
         ("tree", tree_command),
         ("compare", compare_command),
+        ("plan", plan_command),
         ("report", report_command),
         ("figures", figures_command),
         ("info", info_command),

@@ -1,0 +1,285 @@
+"""Small relatives of a model are run here at a few sizes, and what they take is laid to the amounts that it is made of."""
+
+from __future__ import annotations
+
+import copy
+import os
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float64
+from scipy.optimize import nnls
+
+from rgprobe.belief_trace import BeliefTrace
+from rgprobe.diagnostics import Diagnostic
+from rgprobe.measuring import assemble_flow, measurements
+from rgprobe.models.bench.memory import peak_bytes
+from rgprobe.planning.work import Job
+from rgprobe.probe.model import Probe
+from rgprobe.probe.outline import Outline, miniature
+from rgprobe.probe.passes import PASSES
+from rgprobe.tracing import trace
+
+__all__ = ["Rehearsal", "Sample", "fitted", "rehearse"]
+
+Clock = Callable[[], float]
+LONGEST = 512  # tokens of a rehearsed prompt at most
+SHORTEST = 8
+FEW, SOME = 1, 3  # blocks of the relatives
+MORE = 4  # prompts, where their number varies
+LONG = 0.5  # seconds: what a first call does beside is little against that
+
+
+@dataclass(frozen=True)
+class Sample:
+    """What one rehearsal took.
+
+    Attributes:
+        job: of the relative.
+        passing: seconds of the pass over one prompt with everything that is reduced in it.
+        forward: seconds of that pass without.
+        measuring: seconds of all diagnostics.
+        assembling: seconds from measurements to the result, null models included.
+        traced, kept: bytes of the trace's arrays, and of the result's file.
+    """
+
+    job: Job
+    passing: float
+    forward: float
+    measuring: float
+    assembling: float
+    traced: int
+    kept: int
+
+
+@dataclass(frozen=True)
+class Rehearsal:
+    """All samples, and what belongs to none.
+
+    Attributes:
+        samples: at several numbers of blocks, tokens and prompts.
+        peaks: bytes that a pass of one block holds at most beside the weights, with the job.
+        drawing: seconds per parameter of a random initialisation.
+        program: bytes that libraries take.
+        own_passes: forward passes per prompt of collections that make passes of their own, by name, in the whole model.
+    """
+
+    samples: tuple[Sample, ...]
+    peaks: tuple[tuple[Job, int], ...]
+    drawing: float
+    program: int
+    own_passes: dict[str, float]
+
+    def seconds_of_a_pass(self, job: Job) -> float:
+        """Of one prompt."""
+        return self._at(job.of_a_pass(), [s.job.of_a_pass() for s in self.samples], [s.passing for s in self.samples])
+
+    def seconds_of_a_forward(self, job: Job) -> float:
+        """Of one prompt, nothing reduced."""
+        return self._at(job.of_a_pass(), [s.job.of_a_pass() for s in self.samples], [s.forward for s in self.samples])
+
+    def seconds_of_measuring(self, job: Job) -> float:
+        """Of all prompts."""
+        amounts = [s.job.of_measurements() for s in self.samples]
+        return self._at(job.of_measurements(), amounts, [s.measuring for s in self.samples])
+
+    def seconds_of_assembling(self, job: Job) -> float:
+        """Of all prompts; it does not see tokens."""
+        amounts = [s.job.of_measurements()[:3] for s in self.samples]
+        return self._at(job.of_measurements()[:3], amounts, [s.assembling for s in self.samples])
+
+    def bytes_traced(self, job: Job) -> float:
+        """Of the arrays of a trace."""
+        return self._at(job.of_arrays(), [s.job.of_arrays() for s in self.samples], [s.traced for s in self.samples])
+
+    def bytes_kept(self, job: Job) -> float:
+        """Of the result's file."""
+        return self._at(job.of_arrays(), [s.job.of_arrays() for s in self.samples], [s.kept for s in self.samples])
+
+    def bytes_of_a_pass(self, job: Job) -> float:
+        """Held at most while one prompt passes through one block and the lens, beside the weights."""
+        return self._at(_held(job), [_held(j) for j, _ in self.peaks], [peak for _, peak in self.peaks])
+
+    @staticmethod
+    def _at(amounts: np.ndarray, seen: Sequence[np.ndarray], took: Sequence[float | int]) -> float:
+        return float(amounts @ fitted(np.array(seen), np.array(took, dtype=float)))
+
+
+def fitted(
+    amounts: Float64[np.ndarray, "samples amounts"], took: Float64[np.ndarray, " samples"]
+) -> Float64[np.ndarray, " amounts"]:
+    """Non-negative prices of the amounts, by least squares of relative errors.
+
+    A price below zero would make large jobs cheap. Amounts that no sample varies share their price in some way, which does not
+    matter where they grow together.
+
+    Source: Lawson and Hanson (1974).
+
+    Example:
+        >>> seen = np.array([[1.0, 1.0], [1.0, 4.0], [1.0, 9.0]])
+        >>> np.round(fitted(seen, seen @ np.array([5.0, 2.0])), 6).tolist()
+        [5.0, 2.0]
+    """
+    scale = amounts.max(axis=0)
+    scale = np.where(scale > 0, scale, 1.0)
+    weight = 1.0 / np.maximum(took, 1e-12)
+    prices, _ = nnls(amounts / scale * weight[:, None], took * weight)
+    return prices / scale
+
+
+def rehearse(
+    outline: Outline,
+    tokens: int,
+    chosen: Sequence[Diagnostic],
+    *,
+    nulls: int,
+    shuffles: int,
+    clock: Clock,
+    on_progress: Callable[[int, int, str], None] = lambda done, of, what: None,
+) -> Rehearsal:
+    """Run relatives of one and three blocks at up to three lengths, with one and with four prompts.
+
+    Args:
+        outline: of the model that is planned.
+        tokens: of its prompts; no longer ones than `LONGEST` are rehearsed.
+        chosen: diagnostics.
+        nulls, shuffles: whose statistics are assembled; none of their passes is made.
+        clock: seconds.
+        on_progress: called with samples done, samples in all, and what comes next.
+    """
+    light = [d for d in chosen if not d.requires & PASSES.keys()]
+    lengths = sorted({max(min(tokens, LONGEST, outline.context or LONGEST) // part, SHORTEST) for part in (4, 2, 1)})
+    collect = sorted(set().union(*(d.requires for d in light)))
+    samples: list[Sample] = []
+    peaks: list[tuple[Job, int]] = []
+    drawing, program, own = 0.0, 0, dict[str, float]()
+    for blocks in sorted({min(FEW, outline.blocks), min(SOME, outline.blocks)}):
+        probe, relative = miniature(outline, blocks)
+        program = program or _resident() - 4 * relative.parameters
+        taller = _taller(probe, outline.blocks)
+        own = {name: PASSES[name].forwards(taller) for d in chosen for name in d.requires & PASSES.keys()}
+        for job in _jobs(relative, lengths):
+            on_progress(
+                len(samples), 2 * len(lengths) + 2, f"{blocks} blocks, {job.tokens} tokens, {job.prompts} prompts"
+            )
+            samples.append(_sample(probe, job, light, collect, nulls, shuffles, clock))
+        if blocks == min(FEW, outline.blocks):
+            peaks = [(job, _peak(probe, job, collect)) for job in _jobs(relative, lengths) if job.prompts == 1]
+        drawing = _drawing(probe, clock) / relative.parameters
+    return Rehearsal(tuple(samples), tuple(peaks), drawing, max(program, 0), own)
+
+
+def _jobs(outline: Outline, lengths: Sequence[int]) -> Iterator[Job]:
+    for length in lengths:
+        yield Job(outline, length, 1)
+    yield Job(outline, lengths[0], MORE)
+
+
+class _But:
+    """An object, but for some attributes."""
+
+    def __init__(self, original: Any, **others: Any) -> None:
+        self.__dict__.update(others)
+        self._original = original
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._original, name)
+
+
+def _taller(probe: Probe, blocks: int) -> Probe:
+    """A relative that says it has as many blocks as the whole model, for what counts passes."""
+    twin = copy.copy(probe)
+    twin.bridge = _But(probe.bridge, cfg=_But(probe.bridge.cfg, n_layers=blocks))
+    return twin
+
+
+def _prompts(job: Job) -> list[torch.Tensor]:
+    generator = torch.Generator().manual_seed(job.tokens)
+    return [torch.randint(job.outline.vocabulary, (job.tokens,), generator=generator) for _ in range(job.prompts)]
+
+
+def _sample(
+    probe: Probe, job: Job, light: Sequence[Diagnostic], collect: Sequence[str], nulls: int, shuffles: int, clock: Clock
+) -> Sample:
+    prompts = _prompts(job)
+    forward, _ = _fastest(lambda: probe.stream(prompts[0], []), clock)
+    passing, traced = _fastest(lambda: trace(probe, prompts, collect=collect), clock)
+    measuring, measured = _fastest(lambda: measurements(light, traced), clock)
+    provenance = {**traced.provenance, "seed": 0, "nulls": {"random_init_seeds": [], "shuffle_seeds": []}}
+    assembling, flow = _fastest(
+        lambda: assemble_flow(light, measured, [measured] * nulls, [measured] * shuffles, traced, provenance), clock
+    )
+    with tempfile.TemporaryDirectory(prefix="rgprobe-plan-") as folder:
+        path = Path(folder) / "flow.nc"
+        flow.save(path)
+        kept = path.stat().st_size
+    return Sample(job, passing / job.prompts, forward, measuring, assembling, _bytes_of(traced), kept)
+
+
+def _fastest(call: Callable[[], Any], clock: Clock) -> tuple[float, Any]:
+    """The quickest of three calls, the first of which allocates what others reuse; a long one is made once. Its result."""
+    took: list[float] = []
+    while len(took) < 3 and not (took and took[0] > LONG):
+        start = clock()
+        result = call()
+        took.append(clock() - start)
+    return min(took), result
+
+
+def _drawing(probe: Probe, clock: Clock) -> float:
+    """A random initialisation, and putting back what was there."""
+
+    def draw() -> None:
+        with probe.randomised(0):
+            pass
+
+    return _fastest(draw, clock)[0]
+
+
+def _peak(probe: Probe, job: Job, collect: Sequence[str]) -> int:
+    with _silent():
+        return peak_bytes(lambda: trace(probe, _prompts(job), collect=collect))
+
+
+@contextmanager
+def _silent() -> Iterator[None]:
+    """torch's profiler says on the process's own standard error, past Python, that it begins and ends."""
+    with open(os.devnull, "wb") as nowhere:
+        kept = os.dup(2)
+        os.dup2(nowhere.fileno(), 2)
+        try:
+            yield
+        finally:
+            os.dup2(kept, 2)
+            os.close(kept)
+
+
+def _held(job: Job) -> Float64[np.ndarray, " 3"]:
+    """Amounts that the memory of a pass of one block is proportional to: classes of one state, widths, one block's scores."""
+    o = job.outline
+    return np.array([job.recorded * o.vocabulary, o.width * job.tokens, o.heads * job.tokens**2], dtype=float)
+
+
+def _bytes_of(traced: BeliefTrace) -> int:
+    """Of everything in a trace that grows with prompts."""
+    arrays: list[Any] = [
+        traced.attention, traced.geometry, traced.lens, traced.couplings, traced.units, *traced.reductions.values(),
+        traced.graph, traced.states, traced.sketches, *traced.log_probabilities, *traced.classes,
+    ]  # fmt: skip
+    return int(sum(array.nbytes for array in arrays))
+
+
+def _resident() -> int:
+    """Bytes of this process that are in memory; 0 where the system does not say."""
+    status = Path("/proc/self/statm")
+    if not status.exists():
+        return 0
+    import resource
+
+    return int(status.read_text().split()[1]) * resource.getpagesize()
