@@ -22,6 +22,8 @@ from rgprobe.plots.style import template
 
 if TYPE_CHECKING:
     from rgprobe.plots import paper as paper
+    from rgprobe.plots.training_steps import over_steps as over_steps
+    from rgprobe.plots.training_steps import step_map as step_map
 
 __all__ = [
     "consensus",
@@ -31,15 +33,19 @@ __all__ = [
     "flow_over_depth",
     "genealogy",
     "head_map",
+    "over_steps",
     "paper",
     "side_by_side",
+    "step_map",
     "template",
     "tree",
 ]
 
 
 def __getattr__(name: str) -> Any:
-    """`rgprobe.plots.paper` is imported when it is asked for: it needs matplotlib, which nothing else here does."""
+    """What only some need is imported when it is asked for: `paper` takes matplotlib, drawings of sweeps the sweeps."""
     if name == "paper":
         return import_module("rgprobe.plots.paper")
+    if name in ("over_steps", "step_map"):
+        return getattr(import_module("rgprobe.plots.training_steps"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -13,7 +13,7 @@ function draw(element) {
   return window.Plotly.react(element, traces, { ...layout, template, autosize: true }, config);
 }
 
-// On a phone: colour bar above the map, room for the labels of both ends, no numbers in cells too small for them.
+// On a phone: colour bar above the map, labels of the ends where maps do not meet, no numbers in cells too small for them.
 function narrow(traces, layout) {
   layout.margin = { l: 48, r: 34, t: 36, b: 48 };
   const bar = layout.coloraxis?.colorbar;
@@ -22,7 +22,13 @@ function narrow(traces, layout) {
     return;
   }
   const title = { ...bar.title, text: bar.title.text.replace("<br>", " "), side: "top" };
-  Object.assign(bar, { orientation: "h", x: 0.5, xanchor: "center", y: 1.02, yanchor: "bottom", thickness: 10, title });
+  Object.assign(bar, { orientation: "h", x: 0.5, xanchor: "center", y: layout.annotations?.length ? 1.14 : 1.02, yanchor: "bottom", thickness: 10, title });
+  const axes = Object.keys(layout).filter((key) => key.startsWith("xaxis") && layout[key].ticktext);
+  axes.forEach((key, k) => {
+    const dropped = [k > 0 ? "input end" : null, k < axes.length - 1 ? "output end" : null];
+    const ticktext = layout[key].ticktext.map((text) => dropped.includes(text.split("<br>")[1]) ? text.split("<br>")[0] : text);
+    layout[key] = { ...layout[key], ticktext };
+  });
   layout.height += 70;
   const columns = traces.reduce((sum, trace) => sum + (trace.type === "heatmap" ? trace.x?.length ?? 99 : 0), 0);
   for (const trace of traces) if (columns > 6) delete trace.texttemplate;

@@ -5,7 +5,7 @@ import pytest
 import xarray as xr
 
 from rgprobe.errors import OptionError
-from rgprobe.plots.training_steps import over_steps, step_map
+from rgprobe.plots import over_steps, step_map
 
 STEPS = [0, 1, 4, 16, 64, 256, 1000, 4000, 16000, 64000, 143000]
 
