@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import gc
+import sys
+import traceback
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -74,7 +79,7 @@ def read_tree(path: Path) -> xr.DataTree:
     if not path.is_file():
         raise BadInput(str(path), expected="a result file", received="no such file", remedy="run rgprobe first")
     try:
-        with warnings.catch_warnings():
+        with _quiet_about_damage(), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             _refuse_impossible_sizes(path)
             with xr.open_datatree(path, engine="h5netcdf") as tree:
@@ -85,6 +90,24 @@ def read_tree(path: Path) -> xr.DataTree:
         received = (str(error).splitlines() or [type(error).__name__])[0]
         raise BadInput(str(path), expected="a NetCDF4 file that rgprobe wrote", received=received,
                        remedy="run rgprobe again")  from error  # fmt: skip
+
+
+@contextmanager
+def _quiet_about_damage() -> Iterator[None]:
+    """What was opened of a damaged file cannot always be closed, and Python prints an error that a finaliser raises."""
+    try:
+        yield
+    except Exception as error:
+        hook, sys.unraisablehook = sys.unraisablehook, lambda _: None
+        try:
+            cause: BaseException | None = error
+            while cause is not None:
+                traceback.clear_frames(cause.__traceback__)  # they hold the last references to the open file
+                cause = cause.__cause__ or cause.__context__
+            gc.collect()
+        finally:
+            sys.unraisablehook = hook
+        raise
 
 
 def _refuse_impossible_sizes(path: Path) -> None:

@@ -1,5 +1,8 @@
 """Files are whole or absent, and equal for equal content."""
 
+import gc
+import sys
+
 import h5py
 import numpy as np
 import pytest
@@ -56,6 +59,28 @@ def test_a_missing_directory_and_a_torn_file_are_named(tmp_path):
     torn.write_bytes((tmp_path / "a.nc").read_bytes()[:2000])
     with pytest.raises(BadInput, match=r"torn\.nc"):
         read_tree(torn)
+
+
+def test_damage_is_told_once(tmp_path, monkeypatch):
+    """What was opened of a damaged file fails again when it is closed, which Python would print."""
+
+    class Opened:
+        def __del__(self):
+            raise OSError("cannot be closed")
+
+    def damaged(*args, **kwargs):
+        file = Opened()
+        file.root = file  # as h5netcdf's groups hold their file
+        raise ValueError("damaged")
+
+    write_tree(tree(), tmp_path / "a.nc")
+    told = []
+    monkeypatch.setattr(sys, "unraisablehook", told.append)
+    monkeypatch.setattr(xr, "open_datatree", damaged)
+    with pytest.raises(BadInput, match=r"a\.nc.*damaged"):
+        read_tree(tmp_path / "a.nc")
+    gc.collect()
+    assert told == []
 
 
 def test_memory_that_runs_out_is_not_a_fault_of_the_file(tmp_path, monkeypatch):

@@ -28,8 +28,8 @@ def require_honest_size(path: Path) -> None:
     """Refuse a pickled weight file that declares more than it holds.
 
     Raises:
-        CheckpointError: records that are compressed, or larger together than the file; a number in the pickle above the
-            file's size in bytes; or neither an archive nor a pickle of torch.
+        CheckpointError: records that are compressed, larger together than the file, or not those of their checksums; a
+            number in the pickle above the file's size in bytes; or neither an archive nor a pickle of torch.
 
     Example:
         >>> import tempfile, torch
@@ -69,6 +69,9 @@ def _check_archive(path: Path, size: int) -> None:
             if record.file_size > PICKLE_LIMIT:
                 raise _refusal(path, f"a pickle of {record.file_size:,} bytes without its tensors")
             _check_numbers(path, BytesIO(archive.read(record)), size)
+        damaged = archive.testzip()  # torch does not look at the checksums that it writes
+        if damaged is not None:
+            raise _refusal(path, f"a record that has changed since ({damaged!r:.60})")
 
 
 def _check_old_file(path: Path, file: BufferedIOBase, size: int) -> None:
