@@ -27,7 +27,7 @@ from scipy import stats
 
 from rgprobe.errors import NumericalRefusal
 
-__all__ = ["DisplacementExponent", "diffusive_spread", "displacement_exponent"]
+__all__ = ["DisplacementExponent", "diffusive_spread", "displacement_exponent", "noise_driven_displacement"]
 
 LEVEL = 0.95
 LEAST_TIMES, LEAST_GROUPS = 4, 5
@@ -128,6 +128,54 @@ def diffusive_spread(
     slopes = 0.5 * (x @ np.log(walks)) / (x @ x)
     tails = (1 - LEVEL) / 2
     return float(np.quantile(slopes, tails)), float(np.quantile(slopes, 1 - tails))
+
+
+def noise_driven_displacement(
+    steps: Int64[np.ndarray, " times"],
+    learning_rates: Float64[np.ndarray, " updates"],
+    *,
+    betas: tuple[float, float] = (0.9, 0.95),
+    groups: int = 8,
+    coordinates: int = 200,
+    seed: int = 0,
+) -> Float64[np.ndarray, "times groups"]:
+    """|W_t - W_0|^2 of weights that Adam moves by noise alone: independent Gaussian gradients of mean zero.
+
+    What a run would do at the same learning rates if its gradients held no signal. Momentum makes neighbouring updates alike,
+    which raises H, and the correction of its bias makes the first ones the longest, which lowers it: at a constant rate H is
+    0.48 over steps 1 to 1,000, and tends to 1/2 on the clock of the squared learning rates. Assumed: gradients are
+    independent between steps and of constant variance; no weight decay, no clipping. Their size is of no consequence to Adam.
+
+    Args:
+        steps: of the checkpoints, increasing and positive.
+        learning_rates: of every update from the first on, at least as many as the last step.
+        betas: of Adam.
+        groups, coordinates: how many groups of how many coordinates.
+        seed: of the gradients.
+
+    Raises:
+        NumericalRefusal: steps that do not increase from 1 on, or too few learning rates.
+
+    Example:
+        >>> steps = np.array([1, 10, 100, 1000])
+        >>> squared = noise_driven_displacement(steps, np.ones(1000), coordinates=50)
+        >>> round(displacement_exponent(steps, squared).exponent, 1), bool(np.allclose(squared[0], 50))
+        (0.5, True)
+    """
+    _clock(steps, learning_rates)
+    generator = np.random.default_rng(seed)
+    shape = (groups, coordinates)
+    first, second, weights = np.zeros(shape), np.zeros(shape), np.zeros(shape)
+    found, wanted = np.zeros((len(steps), groups)), {int(step): index for index, step in enumerate(steps)}
+    for step in range(1, int(steps[-1]) + 1):
+        gradient = generator.standard_normal(shape)
+        first += (1 - betas[0]) * (gradient - first)
+        second += (1 - betas[1]) * (gradient**2 - second)
+        mean, square = first / (1 - betas[0] ** step), second / (1 - betas[1] ** step)
+        weights -= learning_rates[step - 1] * mean / np.sqrt(square)
+        if step in wanted:
+            found[wanted[step]] = (weights**2).sum(1)
+    return found
 
 
 def _clock(

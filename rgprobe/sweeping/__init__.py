@@ -16,9 +16,11 @@ if TYPE_CHECKING:
     from rgprobe.sweeping.record import open_sweep as open_sweep
     from rgprobe.sweeping.trajectories import changes as changes
     from rgprobe.sweeping.trajectories import trajectories as trajectories
+    from rgprobe.sweeping.updates import alignment_with_gradients as alignment_with_gradients
 
 _HOMES = {
     "Sweep": "record",
+    "alignment_with_gradients": "updates",
     "attention_displacement": "motion",
     "changes": "trajectories",
     "open_sweep": "record",
@@ -29,6 +31,7 @@ _HOMES = {
 
 __all__ = [
     "Sweep",
+    "alignment_with_gradients",
     "attention_displacement",
     "changes",
     "open_sweep",

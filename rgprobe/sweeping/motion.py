@@ -20,7 +20,7 @@ from rgprobe.probe.model import Probe
 from rgprobe.probe.patterns import attention_patterns
 from rgprobe.sweeping.items import Place, places_of
 
-__all__ = ["attention_displacement", "weight_displacement"]
+__all__ = ["attention_displacement", "one_run", "weight_displacement"]
 
 
 def weight_displacement(sources: str | Path | Sequence[str | Path]) -> xr.Dataset:
@@ -39,7 +39,7 @@ def weight_displacement(sources: str | Path | Sequence[str | Path]) -> xr.Datase
         BadInput: checkpoints of several runs, without steps, or with other tensors than the first.
         CheckpointError: one of them cannot be read.
     """
-    first, *others = _one_run(sources)
+    first, *others = one_run(sources)
     with _tensors(first) as start:
         names = sorted(name for name in start if start[name].get_slice(name).get_dtype().startswith(("F", "BF")))
         sizes = [start[name].get_tensor(name).numel() for name in names]
@@ -69,7 +69,7 @@ def attention_displacement(
     Raises:
         BadInput, CheckpointError: as above.
     """
-    places = _one_run(sources)
+    places = one_run(sources)
     start: list[Tensor] = []
     squared = []
     for place in places:
@@ -90,7 +90,12 @@ def attention_displacement(
     )
 
 
-def _one_run(sources: str | Path | Sequence[str | Path]) -> list[Place]:
+def one_run(sources: str | Path | Sequence[str | Path]) -> list[Place]:
+    """The checkpoints of one training run, in the order of steps.
+
+    Raises:
+        BadInput: checkpoints of several runs, without steps, or a single one.
+    """
     places = places_of([sources] if isinstance(sources, str | Path) else sources)
     if len({place.run for place in places}) > 1 or any(place.step is None for place in places) or len(places) < 2:
         raise BadInput(", ".join(place.label for place in places[:3]), expected="two or more checkpoints of one run",

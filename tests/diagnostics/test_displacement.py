@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from rgprobe.diagnostics.displacement import diffusive_spread, displacement_exponent
+from rgprobe.diagnostics.displacement import diffusive_spread, displacement_exponent, noise_driven_displacement
 from rgprobe.errors import NumericalRefusal
 from rgprobe.testbeds import fractional_walk
 
@@ -81,3 +81,38 @@ def test_what_has_no_exponent_is_refused(steps, values, words):
 def test_too_few_learning_rates_are_refused():
     with pytest.raises(NumericalRefusal, match="one for each of 4000 updates"):
         displacement_exponent(STEPS, squared(0.5), learning_rates=np.ones(100))
+
+
+def adam_by_torch(rates, gradients):
+    import torch
+
+    weight = torch.zeros(gradients.shape[1:], dtype=torch.float64, requires_grad=True)
+    optimizer = torch.optim.Adam([weight], lr=1.0, betas=(0.9, 0.95), eps=0.0)
+    path = []
+    for rate, gradient in zip(rates, gradients, strict=True):
+        optimizer.param_groups[0]["lr"] = float(rate)
+        weight.grad = torch.from_numpy(gradient)
+        optimizer.step()
+        path.append(weight.detach().numpy().copy())
+    return np.array(path)
+
+
+def test_noise_driven_weights_are_those_of_adam():
+    rates = np.linspace(0.1, 1.0, 30)
+    steps = np.array([1, 7, 30])
+    found = noise_driven_displacement(steps, rates, groups=3, coordinates=5, seed=4)
+    generator = np.random.default_rng(4)
+    path = adam_by_torch(rates, np.array([generator.standard_normal((3, 5)) for _ in rates]))
+    np.testing.assert_allclose(found, (path[steps - 1] ** 2).sum(-1), rtol=1e-10)
+
+
+def test_noise_diffuses_on_the_clock_of_the_learning_rates_whatever_these_are():
+    steps = np.array([200, 400, 800, 1600, 3200])  # momentum is forgotten
+    for rates in (np.ones(3200), np.linspace(0.3, 1.0, 3200)):
+        squared = noise_driven_displacement(steps, rates, groups=5, coordinates=400)
+        assert displacement_exponent(steps, squared, learning_rates=rates).exponent == pytest.approx(0.5, abs=0.03)
+
+
+def test_too_few_learning_rates_of_noise_are_refused():
+    with pytest.raises(NumericalRefusal, match="learning_rates: expected one for each of 5 updates"):
+        noise_driven_displacement(np.array([1, 5]), np.ones(4))
