@@ -1,5 +1,10 @@
 """Attention statistics from queries and keys, tile by tile: those of scores that are there as a whole."""
 
+import json
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 import tiny_models
@@ -225,3 +230,44 @@ def test_short_prompts_stay_with_their_hooks():
     probe = rg.load(tiny_models.llama())
     assert way_of(probe, 4096) == WAYS[0]
     assert way_of(probe, 4097) == WAYS[1]
+
+
+MEASURED = """
+import json, sys
+from pathlib import Path
+import torch
+torch.set_num_threads(1)
+import transformers
+import rgprobe as rg
+from rgprobe.models import GaugeConfig, GaugeTransformer
+if sys.argv[1] == "gauge":
+    model = GaugeTransformer(GaugeConfig(n_layers=1, n_heads=8, d_model=64, d_vocab=61, n_ctx=3000, d_mlp=64, d_code=8))
+else:
+    model = transformers.LlamaForCausalLM(transformers.LlamaConfig(
+        num_hidden_layers=1, num_attention_heads=8, num_key_value_heads=4, hidden_size=64, intermediate_size=64,
+        vocab_size=61, max_position_embeddings=3000))
+def peak():
+    return int(next(line for line in Path("/proc/self/status").read_text().splitlines() if "VmHWM" in line).split()[1]) * 1024
+probe = rg.load(model)
+ids = torch.randint(61, (3000,), generator=torch.Generator().manual_seed(0))
+rg.run(probe, [ids[:500]], nulls=0)
+before = peak()
+flow = rg.run(probe, [ids], nulls=0)
+print(json.dumps({"added": peak() - before, "way": flow.provenance["attention_from"]}))
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="peak memory is read from /proc")
+@pytest.mark.parametrize("family", ["standard", "gauge"])
+def test_a_long_prompt_takes_less_memory_than_one_matrix_of_its_scores(family):
+    """Scores as a whole would take 288 MB, several times over."""
+    done = subprocess.run(
+        [sys.executable, "-c", MEASURED, family],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=Path(rg.__file__).parents[1],
+    )
+    found = json.loads(done.stdout.splitlines()[-1])
+    assert found["way"] == [WAYS[1]]
+    assert found["added"] < 4 * 8 * 3000**2 / 2
