@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -43,6 +44,12 @@ def plan_command(
         float | None, typer.Option(metavar="B", help="Bytes per second of its memory.", show_default=False)
     ] = None,
     parts: Annotated[int, typer.Option(min=1, metavar="N", help="Devices that its layers are spread over.")] = 1,
+    busy: Annotated[
+        bool,
+        typer.Option(
+            "--busy", help="Take processor time for time: where other work runs here, and torch has one thread."
+        ),
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     quiet: Quiet = False,
     debug: Debug = False,
@@ -63,6 +70,7 @@ def plan_command(
         found = plan(
             source, tokens=tokens, prompts=prompts, diagnostics=diagnostics, nulls=nulls,
             weight_bytes=WEIGHT_BYTES[dtype.value], rates=rates, on_progress=report,
+            clock=time.process_time if busy else time.perf_counter,
         )  # fmt: skip
     typer.echo(found.to_json() if as_json else "\n".join(_lines(found)))
 

@@ -32,9 +32,12 @@ def plain_forward(path: Path) -> tuple[Forward, int]:
         return torch.inference_mode()(lambda ids: gauge(ids[None])), int(gauge.cfg.d_vocab)
     import transformers
 
+    from rgprobe.probe.reading import quiet
+
     model_class = getattr(transformers, str((config.get("architectures") or ["AutoModelForCausalLM"])[0]))
-    model = model_class.from_pretrained(
-        path, dtype=torch.float32, local_files_only=True, trust_remote_code=False, attn_implementation="sdpa",
-        use_safetensors=True,
-    ).eval()  # fmt: skip
+    with quiet():
+        model = model_class.from_pretrained(
+            path, dtype=torch.float32, local_files_only=True, trust_remote_code=False, attn_implementation="sdpa",
+            use_safetensors=True,
+        ).eval()  # fmt: skip
     return torch.inference_mode()(lambda ids: model(ids[None]).logits), int(config["vocab_size"])

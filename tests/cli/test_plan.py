@@ -1,6 +1,7 @@
 """`rgprobe plan`: what it prints and refuses."""
 
 import json
+import time
 
 import pytest
 
@@ -29,6 +30,9 @@ def test_time_memory_and_disk(rgprobe, asked):
     assert "of their own" not in outcome.out
     assert asked[0][1]["weight_bytes"] == 4
     assert asked[0][1]["rates"] is None
+    assert asked[0][1]["clock"] is time.perf_counter
+    assert rgprobe("plan", "tiny", "--busy").code == 0
+    assert asked[1][1]["clock"] is time.process_time
 
 
 def test_json_and_another_machine(rgprobe, asked):
