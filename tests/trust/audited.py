@@ -121,7 +121,7 @@ def _call(main, arguments):
             code = main([str(argument) for argument in arguments])
         except BaseException as error:
             code = f"{type(error).__name__}: {error}"
-    return {"code": code, "out": out.getvalue()[-2000:], "err": err.getvalue()[-2000:]}
+    return {"code": code, "out": out.getvalue()[-2000:], "err": err.getvalue()[-20_000:]}
 
 
 def _memory(*, reset):

@@ -1,7 +1,7 @@
 """Everything hostile that commands are given, as cases for `audited.run_audited`; `full` sizes are those of docs/trust.md."""
 
 import numpy as np
-from attacks import ATTACKS, edit_json, only_pickle, pickles
+from attacks import ATTACKS, edit_json, only_pickle, pickles, still_holds
 from safetensors.torch import load_file
 from synthetic_flow import synthetic_flow
 from tiny_checkpoints import CONTEXT, copied, manifest_of
@@ -95,10 +95,11 @@ def pickled(sources, root, count):
     tensors = load_file(sources["standard"] / "model.safetensors")
     rng = np.random.default_rng(2)
     for number, (what, content) in enumerate(pickles(count, root.parent / "marker", tensors, rng)):
+        harmless = "overwritten" in what and still_holds(content, tensors)
         for option in ([], ["--allow-pickle"]):
             directory = copied(sources["standard"], root / f"pickle-{number}{'-allowed' if option else ''}")
             only_pickle(directory, content)
-            yield {"name": f"{what} {option}", "names": [directory.name],
+            yield {"name": f"{what} {option}", "names": [directory.name], "codes": [0, 2] if harmless and option else [2],
                    "arguments": ["info", directory.as_posix(), *option]}  # fmt: skip
 
 

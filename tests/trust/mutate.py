@@ -3,8 +3,9 @@
     python tests/trust/mutate.py gaussian --sample 60 --seed 0 --log gaussian.jsonl
 
 A mutant is one changed operator, comparison, constant, condition or dropped statement. Every mutant runs in a fork of one
-process that has the libraries loaded but nothing of rgprobe; its source is never written to the disk. What is printed and
-logged: the mutants that no test noticed, and the share of the others.
+process that has the libraries loaded but nothing of rgprobe; its source is never written to the disk. The file of tests named
+in FIRST runs before the others are even collected, since it notices most mutants. What is printed and logged: the mutants that
+no test noticed, and the share of the others. Those of `equivalent_mutants.json` compute the same; it says why.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import random
 import resource
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib import import_module
@@ -25,6 +27,7 @@ from importlib.machinery import SourceFileLoader
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
+EQUIVALENT = Path(__file__).with_name("equivalent_mutants.json")  # name of a mutant: why it computes the same
 LIMIT = 120  # CPU seconds for the tests of one mutant; a mutant that loops for ever counts as noticed
 TESTS = {
     "gaussian": ("tests/gaussian", "tests/trust/test_trust_numbers.py", "rgprobe/gaussian"),
@@ -62,12 +65,19 @@ class Mutant:
         line: where.
         change: what, in words.
         source: the whole changed source.
+        text: the line before the change.
     """
 
     path: str
     line: int
     change: str
     source: str
+    text: str = ""
+
+    @property
+    def name(self) -> str:
+        """By which it is known for as long as its line stands, wherever in the file."""
+        return f"{self.path}: {self.change} in {self.text}"
 
 
 def mutants_of(path: Path) -> list[Mutant]:
@@ -78,9 +88,9 @@ def mutants_of(path: Path) -> list[Mutant]:
         tree = ast.parse(text)
         _, _, apply = next(site for index, site in enumerate(_sites(tree)) if index == number)
         apply()
-        found.append(
-            Mutant(str(path.relative_to(ROOT)), node.lineno, change, ast.unparse(ast.fix_missing_locations(tree)))
-        )
+        changed = ast.unparse(ast.fix_missing_locations(tree))
+        line = text.splitlines()[node.lineno - 1].strip()
+        found.append(Mutant(str(path.relative_to(ROOT)), node.lineno, change, changed, line))
     return sorted(found, key=lambda mutant: mutant.line)
 
 
@@ -169,15 +179,21 @@ def floor_mutants(floor: str, *, sample: int | None, seed: int) -> list[Mutant]:
 
 
 def is_noticed(mutant: Mutant, tests: tuple[str, ...]) -> bool:
-    """Run the tests on a mutant in a fork of this process, which must not have imported rgprobe."""
+    """Run the tests on a mutant in forks of this process, which must not have imported rgprobe."""
+    first = f"{tests[0]}/{FIRST.get(Path(mutant.path).stem, '')}.py"
+    stages = [[first, mutant.path]] if (ROOT / first).is_file() else []
+    return any(_fails(mutant, places) for places in [*stages, [place for place in tests if (ROOT / place).exists()]])
+
+
+def _fails(mutant: Mutant, places: list[str]) -> bool:
     child = os.fork()
     if child == 0:
         resource.setrlimit(resource.RLIMIT_CPU, (LIMIT + int(time.process_time()), resource.RLIM_INFINITY))
-        os._exit(_run_tests(mutant, tests))
+        os._exit(_run_tests(mutant, places))
     return os.waitpid(child, 0)[1] != 0
 
 
-def _run_tests(mutant: Mutant, tests: tuple[str, ...]) -> int:
+def _run_tests(mutant: Mutant, places: list[str]) -> int:
     import pytest
 
     nothing = os.open(os.devnull, os.O_WRONLY)
@@ -187,15 +203,9 @@ def _run_tests(mutant: Mutant, tests: tuple[str, ...]) -> int:
     try:
         # the libraries are here already, so pytest cannot rewrite assertions in them, which it would report
         options = ["-x", "-q", "-p", "no:cacheprovider", "-W", "ignore::pytest.PytestAssertRewriteWarning"]
-        return int(pytest.main([*options, *_ordered(mutant, tests)]))
+        return int(pytest.main([*options, *places]))
     except BaseException:
         return 1
-
-
-def _ordered(mutant: Mutant, tests: tuple[str, ...]) -> list[str]:
-    first = ROOT / tests[0] / f"{FIRST.get(Path(mutant.path).stem, '')}.py"
-    there = [place for place in tests if (ROOT / place).exists()]
-    return [*([str(first)] if first.is_file() else []), mutant.path, *there]
 
 
 def _serve(path: Path, source: bytes) -> None:
@@ -220,28 +230,45 @@ def main() -> None:
     parser.add_argument("--sample", type=int, default=70)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--log", type=Path, required=True, help="JSON lines; mutants that it has are not run again")
+    parser.add_argument("--record", type=Path, help="JSON file that keeps the counts, such as docs/trust.json")
     options = parser.parse_args()
     os.chdir(ROOT)
     _load_libraries()
     known = _read_log(options.log)
     chosen = floor_mutants(options.floor, sample=options.sample, seed=options.seed)
-    noticed = 0
     for path in {mutant.path for mutant in chosen[:1]}:
         if is_noticed(Mutant(path, 0, "nothing", (ROOT / path).read_text("utf-8")), TESTS[options.floor]):
             sys.exit("the tests fail without any mutant")
-    for mutant in chosen:
-        key = f"{mutant.path}:{mutant.line} {mutant.change} #{hash_of(mutant.source)}"
-        if key not in known:
-            start = _children()
-            known[key] = is_noticed(mutant, TESTS[options.floor])
-            with options.log.open("a") as log:
-                log.write(
-                    json.dumps({"mutant": key, "noticed": known[key], "cpu_s": round(_children() - start, 1)}) + "\n"
-                )
-        noticed += known[key]
-        if not known[key]:
-            sys.stdout.write(f"survived: {key}\n")
-    sys.stdout.write(f"{options.floor}: {noticed} of {len(chosen)} mutants noticed ({noticed / len(chosen):.0%})\n")
+    equivalent = json.loads(EQUIVALENT.read_text("utf-8"))
+    outcomes = Counter(_outcome(mutant, TESTS[options.floor], known, equivalent, options.log) for mutant in chosen)
+    share = outcomes["noticed"] / (len(chosen) - outcomes["equivalent"])
+    sys.stdout.write(
+        f"{options.floor}: {len(chosen)} mutants, {dict(outcomes)}; noticed {share:.0%} of those not equivalent\n"
+    )
+    if options.record:
+        counts = {name: outcomes[name] for name in ("noticed", "equivalent", "survived")}
+        record = json.loads(options.record.read_text("utf-8")) if options.record.exists() else {}
+        record[f"mutants of {options.floor}"] = {"mutants": len(chosen), "seed": options.seed, **counts}
+        options.record.write_text(json.dumps(record, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+
+
+def _outcome(
+    mutant: Mutant, tests: tuple[str, ...], known: dict[str, bool], equivalent: dict[str, str], log: Path
+) -> str:
+    """ "noticed", "equivalent" or "survived"; what was not known before is run and logged."""
+    key = f"{mutant.name} #{hash_of(mutant.source)}"
+    if key not in known:
+        start = _children()
+        known[key] = is_noticed(mutant, tests)
+        with log.open("a") as lines:
+            entry = {"mutant": key, "line": mutant.line, "noticed": known[key], "cpu_s": round(_children() - start, 1)}
+            lines.write(json.dumps(entry) + "\n")
+    if known[key]:
+        return "noticed"
+    if mutant.name in equivalent:
+        return "equivalent"
+    sys.stdout.write(f"survived: {mutant.path}:{mutant.line} {mutant.change} in {mutant.text}\n")
+    return "survived"
 
 
 def _children() -> float:

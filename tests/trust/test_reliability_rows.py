@@ -10,16 +10,23 @@ TESTS = Path(__file__).parents[1]
 HOSTILE, FAULTS, NUMBERS = "trust/test_hostile_files.py", "trust/test_faults.py", "trust/test_trust_numbers.py"
 CHECKPOINTS, OUTPUT, PROMPTS = "cli/test_checkpoint_faults.py", "cli/test_output.py", "cli/test_prompts.py"
 RECORD, KAPPA = "gaussian/test_record.py", "models/attention/test_attention_numerics.py"
+MASKS = "trust/test_masks.py"
 ROWS = {
     "truncated or corrupt safetensors": [
         (HOSTILE, "test_truncated_or_corrupt_safetensors"), (CHECKPOINTS, "test_missing_tensor"),
         (CHECKPOINTS, "test_extra_tensor"), (CHECKPOINTS, "test_misshapen_tensor"),
     ],
+    "damaged results": [
+        (HOSTILE, "test_damaged_results"),
+        ("test_storage.py", "test_a_file_that_declares_more_than_it_can_hold_is_refused_before_it_is_read"),
+    ],
     "flipped payload bytes": [
         (HOSTILE, "test_flipped_payload_bytes"), ("models/test_shipped.py", "test_one_flipped_bit_is_caught"),
     ],
     "pickle": [(HOSTILE, "test_pickle_is_never_unpickled"), (CHECKPOINTS, "test_pickle_is_refused_unless_asked_for")],
-    "declared sizes": [(HOSTILE, "test_hand_made_attacks")],
+    "declared sizes and checksums": [
+        (HOSTILE, "test_hand_made_attacks"), ("probe/test_pickle_sizes.py", "test_one_flipped_bit_of_the_numbers_is_caught"),
+    ],
     "trust_remote_code, auto_map": [(CHECKPOINTS, "test_remote_code_is_never_followed"), (HOSTILE, "test_hand_made_attacks")],
     "NaN or Inf weights": [(CHECKPOINTS, "test_weights_that_are_not_finite_are_named_and_counted")],
     "edited config": [
@@ -35,8 +42,9 @@ ROWS = {
         (HOSTILE, "test_prompts_of_every_length"), (PROMPTS, "test_long_prompt_is_refused_or_cut_when_asked"),
     ],
     "pad tokens and no mask": [
-        (PROMPTS, "test_padded_batch_needs_its_mask"),
+        (PROMPTS, "test_padded_batch_needs_its_mask"), (MASKS, "test_padded_batch_equals_its_rows_alone"),
         ("probe/test_encode_prompts.py", "test_a_mask_that_does_not_fit_is_refused"),
+        ("probe/test_encode_prompts.py", "test_a_mask_that_is_none_or_hides_more_than_padding_is_refused"),
     ],
     "hostile token text": [
         ("trust/test_hostile_tokens.py", name) for name in (
@@ -61,9 +69,10 @@ ROWS = {
         (NUMBERS, "test_low_precision_equals_float64_of_what_was_stored"),
         ("probe/test_moments.py", "test_low_precision_scores_are_upcast_before_anything_is_summed"),
     ],
-    "a fully masked row": [  # without the sink, the first row sees nothing
-        ("probe/test_moments.py", "test_a_causal_layer_equals_the_plain_loop_with_and_without_the_sink"),
-        (PROMPTS, "test_shortest_prompts_run_and_what_is_undefined_is_null"),
+    "a fully masked row": [
+        (MASKS, "test_fully_masked_row_has_no_moments"), (MASKS, "test_fully_masked_row_of_divergence_attention_is_nan"),
+        (MASKS, "test_batch_with_a_fully_masked_row_is_refused"),
+        (MASKS, "test_row_that_sees_only_the_sink_is_nan_with_a_reason"),
     ],
     "tied merges": [
         ("condensation/test_ties.py", "test_ties_are_counted"),
@@ -79,6 +88,8 @@ ROWS = {
     ],
     "no CUDA; out of memory": [
         (CHECKPOINTS, "test_device_that_is_not_there"), (CHECKPOINTS, "test_memory_that_runs_out_is_the_environment"),
+        (CHECKPOINTS, "test_memory_that_runs_out_while_reading_is_no_fault_of_the_checkpoint"),
+        (CHECKPOINTS, "test_memory_that_runs_out_while_reading_is_no_fault_of_a_result"),
     ],
     "KL against 60 digits": [
         ("gaussian/test_divergence.py", "test_unrelated_beliefs_match_60_digits"),
