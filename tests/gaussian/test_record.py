@@ -174,3 +174,11 @@ def test_a_narrower_dtype_is_checked_again():
         tiny.to(dtype=torch.float16)
     with pytest.raises(NumericalRefusal, match="Inf"):
         Gaussian.from_diagonal(torch.zeros(2), torch.tensor([1.0, 1e12])).to(dtype=torch.float16)
+
+
+def test_whole_numbers_are_refused_by_name(unchecked_shapes):
+    mean, ones = torch.zeros(3, dtype=torch.float64), torch.ones(3, dtype=torch.float64)
+    with pytest.raises(BadInput, match="factor: expected a floating-point tensor"):
+        Gaussian.from_low_rank(mean, torch.ones(3, 2, dtype=torch.int64), ones)
+    with pytest.raises(BadInput, match="scale_tril: expected a floating-point tensor"):
+        Gaussian(mean, torch.eye(3, dtype=torch.int64))
