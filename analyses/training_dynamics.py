@@ -40,7 +40,7 @@ from rgprobe.sweeping import (
     open_sweep,
     weight_displacement,
 )
-from rgprobe.sweeping.trajectories import changes, trajectories
+from rgprobe.sweeping.trajectory import changes, trajectories
 
 FAMILIES = ("standard", "gauge")
 DIAGNOSTICS = "temperature,attention_entropy,attention_distance,elimination,plateau,consensus,collapse,condensation"

@@ -15,7 +15,7 @@ from rgprobe.plots.depth import band, line
 from rgprobe.plots.scales import fit_values, is_wide, log_ticks
 from rgprobe.plots.style import SEQUENTIAL, SOURCES, new_figure, shade, template
 from rgprobe.plots.tokens import figure_text
-from rgprobe.sweeping.trajectories import trajectories
+from rgprobe.sweeping.trajectory import trajectories
 
 __all__ = ["over_steps", "step_map"]
 

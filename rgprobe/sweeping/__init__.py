@@ -14,18 +14,18 @@ if TYPE_CHECKING:
     from rgprobe.sweeping.motion import weight_displacement as weight_displacement
     from rgprobe.sweeping.record import Sweep as Sweep
     from rgprobe.sweeping.record import open_sweep as open_sweep
-    from rgprobe.sweeping.trajectories import changes as changes
-    from rgprobe.sweeping.trajectories import trajectories as trajectories
+    from rgprobe.sweeping.trajectory import changes as changes
+    from rgprobe.sweeping.trajectory import trajectories as trajectories
     from rgprobe.sweeping.updates import alignment_with_gradients as alignment_with_gradients
 
 _HOMES = {
     "Sweep": "record",
     "alignment_with_gradients": "updates",
     "attention_displacement": "motion",
-    "changes": "trajectories",
+    "changes": "trajectory",
     "open_sweep": "record",
     "sweep": "driving",
-    "trajectories": "trajectories",
+    "trajectories": "trajectory",
     "weight_displacement": "motion",
 }
 

@@ -97,6 +97,10 @@ def _dense_share_of_traces() -> float:
     return float(np.mean([np.trace(f) / np.sqrt(20 * np.trace(f @ f)) for f in matrices]))
 
 
+def _alignment_of_queries(spread: float) -> float:
+    return float(fisher.natural_gradient_alignment(spread, keys=64, width=63, rows=64).mean())
+
+
 CHECKS = (
     *(
         Check(
@@ -112,9 +116,7 @@ CHECKS = (
             catalogue="D23", diagnostic="update_alignment:update_alignment",
             system=f"600 rows of 64 keys, scores of deviation {spread:g}, unrelated read-outs",
             quantity="cosine of gradient and natural gradient, against that of a query of 63 dimensions",
-            expected=lambda spread=spread: float(
-                fisher.natural_gradient_alignment(spread, keys=64, width=63, rows=64).mean()
-            ),
+            expected=partial(_alignment_of_queries, spread),
             tolerance=0.03, measure=partial(_between, spread),
         )
         for spread in (0.5, 1.0, 2.0)
