@@ -52,9 +52,13 @@ def table(rows: list[dict[str, Any]]) -> str:
     """As Markdown."""
     head = ["| tokens | layers | what | attention from | CPU s | peak GB |", "|---:|---:|---|---|---:|---:|"]
     return "\n".join([*head, *(
-        f"| {row['tokens']:,} | {row['layers']} | {row['what']} | {row['way']} | {row['seconds']:,.0f} | {row['peak']:.2f} |"
+        f"| {row['tokens']:,} | {row['layers']} | {row['what']} | {row['way']} | {_seconds(row)} | {row['peak']:.2f} |"
         for row in rows
     )])  # fmt: skip
+
+
+def _seconds(row: dict[str, Any]) -> str:
+    return "-" if row["seconds"] is None else f"{row['seconds']:,.0f}"
 
 
 def in_own_process(options: argparse.Namespace, tokens: int, what: str) -> dict[str, Any]:
