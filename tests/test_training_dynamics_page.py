@@ -40,7 +40,7 @@ def test_cold_heads_decide_the_pooled_temperature():
 
 def test_half_of_the_way_is_found_between_checkpoints():
     answers, sums = analysis("dynamics_answers"), analysis("modular_addition")
-    assert answers.half_way([0, 1, 3], [0.0, 0.25, 0.75]) == pytest.approx(np.expm1(1.5 * np.log(2)))
+    assert answers.half_way([0, 1, 3], [0.0, 0.25, 0.75]) == pytest.approx(np.expm1(1.25 * np.log(2)))
     assert answers.half_way([0, 1, 3], [1.0, 0.2, 0.0]) == pytest.approx(np.expm1(0.625 * np.log(2)))
     assert sums.half_way(np.array([1, 100]), np.array([0.0, 1.0])) == pytest.approx(10)
 
