@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -179,7 +180,7 @@ def draw(record: dict[str, Any], path: Path) -> None:
     from rgprobe.plots.paper.style import DOUBLE, finished, panel_letters, paper_figure, paper_style
 
     with paper_style():
-        figure = paper_figure(DOUBLE, 4.2)
+        figure = paper_figure(DOUBLE, 4.0)
         grid = figure.subplots(2, 3).ravel()
         draw_temperature(record, grid[0], grid[1])
         draw_motion(record, grid[2])
@@ -187,9 +188,18 @@ def draw(record: dict[str, Any], path: Path) -> None:
         draw_updates(record, grid[4], grid[5])
         for axes in grid[:4]:
             axes.set_xlabel("training step")
+            plain_ticks(axes.xaxis, (0, 1, 10, 100) if axes.get_xscale() == "symlog" else (1, 10, 100))
         panel_letters(list(grid))
         path.parent.mkdir(parents=True, exist_ok=True)
         finished(figure).savefig(path, metadata={"Date": None} if path.suffix == ".svg" else None)
+
+
+def plain_ticks(axis: Any, values: Sequence[float]) -> None:
+    """Numbers as they are: the style takes every `$` literally, and a power of ten comes as one from matplotlib."""
+    from matplotlib.ticker import NullLocator
+
+    axis.set_ticks(values, [f"{value:g}" for value in values])
+    axis.set_minor_locator(NullLocator())
 
 
 def draw_temperature(record: dict[str, Any], left: Any, right: Any) -> None:
@@ -204,10 +214,11 @@ def draw_temperature(record: dict[str, Any], left: Any, right: Any) -> None:
             right.plot(steps, (words == word).mean((0, 2)), dash, color=COLOURS[family], lw=0.9,
                        label=name if family == "standard" else None)  # fmt: skip
     left.set(xscale="symlog", yscale="log", ylabel="reduced temperature (1)")
+    plain_ticks(left.yaxis, (0.1, 1, 10, 100))
     left.axhspan(0.75, 1.3, color="#b9bcc2", alpha=0.4, lw=0)
     left.legend(frameon=False)
     right.set(xscale="symlog", ylabel="share of heads", ylim=(0, 1))
-    right.legend(frameon=False)
+    right.legend(frameon=False, loc="center left", fontsize=5.5)
 
 
 def draw_motion(record: dict[str, Any], axes: Any) -> None:
@@ -219,6 +230,7 @@ def draw_motion(record: dict[str, Any], axes: Any) -> None:
     noise = np.array(record["motion"]["noise"]["squared"])
     axes.plot(found["steps"], np.sqrt(noise / noise[0]), "k:", lw=0.9, label="noise alone")
     axes.set(xscale="log", yscale="log", ylabel="displacement / first step's")
+    plain_ticks(axes.yaxis, (1, 10, 100, 1000))
     axes.legend(frameon=False)
 
 
@@ -229,12 +241,12 @@ def draw_ends(record: dict[str, Any], axes: Any) -> None:
         axes.plot(record["steps"], found[:, 0], color=COLOURS[colour], lw=0.9, label=kind)
         axes.fill_between(record["steps"], found[:, 1], found[:, 2], color=COLOURS[colour], alpha=0.2, lw=0)
     axes.set(xscale="symlog", ylabel="Jeffreys (nats per token)", ylim=(0, None))
-    axes.legend(frameon=False)
+    axes.legend(frameon=False, loc="upper left", fontsize=5.5)
 
 
 def draw_updates(record: dict[str, Any], left: Any, right: Any) -> None:
     """Cosines with either gradient: of the checkpoints' updates, and of a step of descent, by how far scores spread."""
-    for axes, suffix, title in ((left, "", "updates of training"), (right, "_step", "a step of descent")):
+    for axes, suffix, title in ((left, "", "updates"), (right, "_step", "descent")):
         for family in FAMILIES:
             bins = record["updates"][family]["by_spread"]
             words = [word for word, found in bins.items() if found["heads"]]
@@ -247,5 +259,5 @@ def draw_updates(record: dict[str, Any], left: Any, right: Any) -> None:
         axes.set_xticks(
             range(len(answers.SPREADS)), [word.replace(" to ", "–") for word in answers.SPREADS], rotation=25
         )
-        axes.set(xlabel="deviation of scores (nats)", ylabel="cosine with -gradient", title=title)
-    left.legend(frameon=False, fontsize=5)
+        axes.set(xlabel="deviation of scores (nats)", ylabel=f"cosine with -gradient, {title}")
+    left.legend(frameon=False, fontsize=5, loc="lower left", handlelength=1.4)
