@@ -5,7 +5,10 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from synthetic_flow import synthetic_flow
+
 import rgprobe.cli.output_directory
+import rgprobe.plots.paper.exporting
 import rgprobe.report
 from rgprobe.cli import main
 from rgprobe.files import write_text
@@ -16,10 +19,15 @@ TEXT = "Now is the winter of our discontent"
 QUIET = ("--device", "cpu", "--quiet", "--nulls", "1", "--diagnostics", "plateau,condensation")
 
 
-def without_drawing():
-    """Drawing takes most of the time of a run and has tests of its own; a page is written in its place, as pages are."""
-    rgprobe.report.write_report = lambda flows, path, **_: write_text(Path(path), "a page" * 20_000)
-    rgprobe.cli.output_directory.ROOM = 0  # the file systems here are small on purpose
+def without_drawing(patch):
+    """Drawing takes most of the time and has tests of its own; what is drawn is written as pages and figures are."""
+    drawings = ("first", "second", "third")
+    patch.setattr(rgprobe.report, "write_report", lambda flows, path, **_: write_text(Path(path), "a page" * 20_000))
+    patch.setattr(
+        rgprobe.plots.paper.exporting, "_figures", lambda *_: ((name, name, f"Of {name}.") for name in drawings)
+    )
+    patch.setattr(rgprobe.plots.paper.exporting, "rendered", lambda figure, suffix: f"<svg>{figure}".encode() * 5_000)
+    patch.setattr(rgprobe.cli.output_directory, "ROOM", 0)  # the file systems here are small on purpose
 
 
 class Command:
@@ -67,7 +75,35 @@ class Train(Command):
         return lambda: self.run(out, resume=True)
 
 
-COMMANDS = {"run": Run, "sweep": Sweep, "train": Train}
+class OfResults(Command):
+    """What is made of two saved results."""
+
+    def __init__(self, sources, scratch):
+        super().__init__(sources, scratch)
+        for name in ("a", "b"):
+            synthetic_flow(name=name, prompts=2, blocks=2, heads=2, nulls=1, positions=4).save(scratch / f"{name}.nc")
+
+    def result(self, name):
+        return str(self.scratch / f"{name}.nc")
+
+
+class Compare(OfResults):
+    def run(self, out):
+        return main(["compare", self.result("a"), self.result("b"), "--out", str(out), "--quiet"])
+
+
+class Report(OfResults):
+    def run(self, out):
+        out.mkdir(parents=True, exist_ok=True)
+        return main(["report", self.result("a"), "--out", str(out / "report.html"), "--quiet"])
+
+
+class Figures(OfResults):
+    def run(self, out):
+        return main(["figures", self.result("a"), "--out", str(out), "--format", "svg", "--quiet"])
+
+
+COMMANDS = {"run": Run, "sweep": Sweep, "train": Train, "compare": Compare, "report": Report, "figures": Figures}
 
 
 def comparable(command, found):

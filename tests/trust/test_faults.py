@@ -17,12 +17,7 @@ KILLS, DISKS, PAIRS = (2, 50), (2, 20), (1, 20)
 @pytest.fixture(scope="module", params=COMMANDS)
 def command(request, sources, tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
-        import rgprobe.cli.output_directory
-        import rgprobe.report
-
-        patch.setattr(rgprobe.report, "write_report", None)
-        patch.setattr(rgprobe.cli.output_directory, "ROOM", 0)
-        without_drawing()
+        without_drawing(patch)
         yield COMMANDS[request.param](sources, tmp_path_factory.mktemp(request.param))
 
 
