@@ -80,8 +80,8 @@ distances; a tree evaluates its costs itself, and those of every cluster that it
   up, so that evaluations come in batches): the squared Hellinger distance for categorical beliefs, one matrix product;
   marginals in 4, then 8 directions for Gaussian ones. Tests hold the result to that of evaluating every pair.
 - **Where it is slow.** The bounds spare nothing where all pairs cost nearly the same, which the random cases are made
-  for: no groups, no near neighbours. They stop at 2,048. At 4,096 tokens 20 times the linkage was aimed at: lens beliefs take 9 to 12,
-  native ones 20 to 21 (on a busy machine).
+  for: no groups, no near neighbours. They stop at 2,048. At 4,096 tokens 20 times the linkage was aimed at:
+  lens beliefs take 9 to 12, native ones 20 to 21 (on a busy machine).
 - **Memory.** 9 N^2 bytes for costs, 20 N V for categorical beliefs (three copies: rows, masses, square roots).
 """
 

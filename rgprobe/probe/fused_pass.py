@@ -22,7 +22,6 @@ from torch import Tensor
 
 from rgprobe.errors import NumericalRefusal
 from rgprobe.models.attention import Visibility, attend
-from rgprobe.models.gauge.attention import attend_to_visible, own_terms
 from rgprobe.probe.model import Hook, Probe
 from rgprobe.probe.scores import CoupledScores, Visible
 
@@ -96,6 +95,9 @@ def _taking_over_gauge(
 def _gauge_average(
     attention: Any, block: int, receive: Receive, rules: dict[tuple[int, bool], Visible]
 ) -> Callable[..., Tensor]:
+    # needs transformer_lens, which standard models are spared until they are loaded
+    from rgprobe.models.gauge.attention import attend_to_visible, own_terms
+
     include_self, by_divergence = attention.config.include_self, attention.config.attention == "kl"
 
     def average(queries: Tensor, keys: Tensor, values: Tensor, prior: Tensor | None) -> Tensor:

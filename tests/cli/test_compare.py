@@ -51,7 +51,7 @@ def test_two_results_are_compared(rgprobe, finished, other, tmp_path):
     comparison = open_comparison(tmp_path / "out" / "comparison.nc")
     assert comparison.names == ("tiny", "other")
     page = (tmp_path / "out" / "comparison.html").read_text("utf-8")
-    assert page.index("<section id='comparison'>") < page.index("<section id='summary'>")
+    assert page.index("<section id='summary'>") < page.index("<section id='comparison'>")
     assert "tiny and other, side by side" in page
 
 

@@ -156,7 +156,7 @@ def faithfulness_by_depth(rows: Sequence[Mapping[str, Any]]) -> Figure:
             layers = sorted(layer for model, share, layer in cells if (model, share) == (models[column], shares[row]))
             chosen = {layer: cells[models[column], shares[row], layer] for layer in layers}
             ends = _by_layer(axes, chosen)
-            axes.set_title(f"{paper_text(models[column], longest=24)}, 1/{shares[row]} of the tokens kept")
+            axes.set_title(f"{paper_text(models[column], longest=24)}, 1/{shares[row]} kept")
             if row == len(shares) - 1:
                 axes.set_xlabel("layer (input → output)")
             if column == 0:
