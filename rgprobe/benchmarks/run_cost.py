@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import platform
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
@@ -18,7 +17,7 @@ from rgprobe.benchmarks.growth import Growth, growth
 from rgprobe.benchmarks.peak_memory import peak_bytes
 from rgprobe.benchmarks.run_inputs import SMALL, SMOLLM2, Shape, directory_of, pinned_checkpoint
 from rgprobe.benchmarks.run_ways import WAYS, Call, prepared
-from rgprobe.errors import BadInput
+from rgprobe.models.bench.saved import read_record, written_record
 from rgprobe.models.bench.table import Table
 from rgprobe.models.bench.timing import single_thread, take_turns
 
@@ -135,15 +134,15 @@ class RunResult:
 
     def to_json(self) -> str:
         """JSON text."""
-        return json.dumps({"schema": SCHEMA, "version": SCHEMA_VERSION, **asdict(self)}, indent=1) + "\n"
+        return written_record(self, SCHEMA, SCHEMA_VERSION)
 
     @classmethod
     def from_json(cls, text: str) -> RunResult:
-        """What `to_json` wrote."""
-        record = json.loads(text)
-        if record.get("schema") != SCHEMA or record.get("version") != SCHEMA_VERSION:
-            raise BadInput("run cost", expected=f"{SCHEMA}, version {SCHEMA_VERSION}", received=repr(text[:40]),
-                           remedy="pass a file that rgprobe bench run wrote")  # fmt: skip
+        """What `to_json` wrote; `BadInput` for anything else."""
+        return read_record(text, SCHEMA, SCHEMA_VERSION, command="rgprobe bench run", build=cls._built)
+
+    @classmethod
+    def _built(cls, record: Mapping[str, Any]) -> RunResult:
         timings = tuple(RunTiming(**timing) for timing in record["timings"])
         peaks = tuple(RunPeak(**peak) for peak in record["peaks"])
         return cls(record["model"], timings, peaks, record["options"], record["versions"])

@@ -22,8 +22,9 @@ import torch
 from safetensors.torch import save_file
 
 from rgprobe.benchmarks.growth import Growth, growth
-from rgprobe.errors import BadInput, EnvironmentFault
+from rgprobe.errors import EnvironmentFault
 from rgprobe.files import write_bytes
+from rgprobe.models.bench.saved import read_record, written_record
 from rgprobe.models.bench.table import Table
 from rgprobe.sweeping.driving import drive
 from rgprobe.sweeping.items import Item, plan_items
@@ -91,15 +92,15 @@ class SweepResult:
 
     def to_json(self) -> str:
         """JSON text."""
-        return json.dumps({"schema": SCHEMA, "version": SCHEMA_VERSION, **asdict(self)}, indent=1) + "\n"
+        return written_record(self, SCHEMA, SCHEMA_VERSION)
 
     @classmethod
     def from_json(cls, text: str) -> SweepResult:
-        """What `to_json` wrote."""
-        record = json.loads(text)
-        if record.get("schema") != SCHEMA or record.get("version") != SCHEMA_VERSION:
-            raise BadInput("sweep overhead", expected=f"{SCHEMA}, version {SCHEMA_VERSION}", received=repr(text[:40]),
-                           remedy="pass a file that rgprobe bench sweep wrote")  # fmt: skip
+        """What `to_json` wrote; `BadInput` for anything else."""
+        return read_record(text, SCHEMA, SCHEMA_VERSION, command="rgprobe bench sweep", build=cls._built)
+
+    @classmethod
+    def _built(cls, record: Mapping[str, Any]) -> SweepResult:
         return cls(tuple(SweepTiming(**timing) for timing in record["timings"]), record["options"], record["versions"])
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import math
 import platform
 import statistics
 import time
@@ -12,13 +10,13 @@ from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from typing import Any
 
-import numpy as np
 from scipy.cluster.hierarchy import linkage
 from threadpoolctl import threadpool_limits
 
+from rgprobe.benchmarks.growth import growth
 from rgprobe.benchmarks.tree_inputs import CASES, Beliefs, TreeCase, distances, sample
 from rgprobe.condensation import condense
-from rgprobe.errors import BadInput
+from rgprobe.models.bench.saved import read_record, written_record
 from rgprobe.models.bench.table import Table
 from rgprobe.models.bench.timing import single_thread
 
@@ -92,21 +90,19 @@ class TreeResult:
     def exponent(self, case: str) -> float:
         """Least-squares slope of log seconds of the tree against log N, NaN for a single size."""
         line = self.of(case)
-        if len(line) < 2:
-            return math.nan
-        return float(np.polyfit(np.log([t.tokens for t in line]), np.log([t.tree for t in line]), 1)[0])
+        return growth([t.tokens for t in line], [t.tree for t in line]).exponent
 
     def to_json(self) -> str:
         """JSON text."""
-        return json.dumps({"schema": SCHEMA, "version": SCHEMA_VERSION, **asdict(self)}, indent=1) + "\n"
+        return written_record(self, SCHEMA, SCHEMA_VERSION)
 
     @classmethod
     def from_json(cls, text: str) -> TreeResult:
-        """What `to_json` wrote."""
-        record = json.loads(text)
-        if record.get("schema") != SCHEMA or record.get("version") != SCHEMA_VERSION:
-            raise BadInput("tree speed", expected=f"{SCHEMA}, version {SCHEMA_VERSION}", received=repr(text[:40]),
-                           remedy="pass a file that rgprobe bench tree wrote")  # fmt: skip
+        """What `to_json` wrote; `BadInput` for anything else."""
+        return read_record(text, SCHEMA, SCHEMA_VERSION, command="rgprobe bench tree", build=cls._built)
+
+    @classmethod
+    def _built(cls, record: Mapping[str, Any]) -> TreeResult:
         timings = tuple(TreeTiming(**timing) for timing in record["timings"])
         return cls(record["titles"], timings, record["options"], record["versions"])
 

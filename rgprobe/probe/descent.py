@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from rgprobe.errors import OptionError
 from rgprobe.probe.model import Probe
+from rgprobe.probe.patterns import next_token_loss
 
 __all__ = ["gradient_step"]
 
@@ -71,7 +72,7 @@ def _gradients(probe: Probe, weights: list[nn.Parameter], ids: Int[Tensor, " n"]
         for weight in weights:
             weight.requires_grad_(True)
         logits = probe.bridge(ids.clone()[None], return_type="logits")[0]
-        loss = -logits.double().log_softmax(-1)[:-1].gather(-1, ids[1:, None]).mean()
+        loss = next_token_loss(logits, ids)
         return list(torch.autograd.grad(loss, weights, allow_unused=True, materialize_grads=True))
 
 

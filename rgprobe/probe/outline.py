@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from rgprobe.errors import CheckpointError
+from rgprobe.errors import CheckpointError, is_out_of_memory
 from rgprobe.models.shipped import shipped_names, shipped_path
 from rgprobe.probe.loading import load
 from rgprobe.probe.model import Probe
@@ -82,8 +82,10 @@ def outline_of(source: str | Path) -> Outline:
             str(file if file.is_file() else source), trust_remote_code=False
         )
         return _standard(path.name if path.is_dir() else str(source), config)
-    except (OSError, ValueError, KeyError, AttributeError) as error:
-        raise _unusable(source, str(error).splitlines()[0][:200]) from error
+    except Exception as error:  # transformers and torch raise a dozen unrelated types for odd configurations
+        if is_out_of_memory(error):
+            raise
+        raise _unusable(source, (str(error).splitlines() or [type(error).__name__])[0][:200]) from error
 
 
 def miniature(outline: Outline, blocks: int, *, seed: int = 0) -> tuple[Probe, Outline]:
@@ -144,7 +146,8 @@ def _standard(name: str, config: Any) -> Outline:
 def _gauge(name: str, config: Any) -> Outline:
     from rgprobe.models.gauge import GaugeTransformer
 
-    model = GaugeTransformer(config)  # the largest that fits a laptop is small
+    with torch.device("meta"):
+        model = GaugeTransformer(config)
     parameters = sum(parameter.numel() for parameter in model.parameters())
     in_blocks = sum(parameter.numel() for parameter in model.blocks.parameters())
     return Outline(
@@ -156,7 +159,11 @@ def _gauge(name: str, config: Any) -> Outline:
 def _architecture(config: Any) -> Any:
     import transformers
 
-    return getattr(transformers, (getattr(config, "architectures", None) or ["none"])[0])
+    name = (getattr(config, "architectures", None) or ["none"])[0]
+    found = getattr(transformers, str(name), None)
+    if not (isinstance(found, type) and issubclass(found, transformers.PreTrainedModel)):
+        raise ValueError(f"architecture {name!r}")
+    return found
 
 
 def _unusable(source: Any, received: str) -> CheckpointError:

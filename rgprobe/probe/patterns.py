@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float, Float64, Int
 from torch import Tensor
 
 from rgprobe.errors import OptionError
 from rgprobe.probe.model import Probe
 
-__all__ = ["LONGEST", "attention_patterns", "attention_slopes"]
+__all__ = ["LONGEST", "attention_patterns", "attention_slopes", "next_token_loss"]
 
 LONGEST = 256  # tokens: all patterns are held at once
 
@@ -84,9 +84,18 @@ def attention_slopes(
     ids = ids.to(probe.device)
     with torch.inference_mode(False), torch.enable_grad(), probe.evaluating():
         logits = probe.bridge.run_with_hooks(ids.clone()[None], fwd_hooks=hooks, return_type="logits")[0]
-        loss = -logits.double().log_softmax(-1)[:-1].gather(-1, ids[1:, None]).mean()
-        slopes = torch.autograd.grad(loss, added)
+        slopes = torch.autograd.grad(next_token_loss(logits, ids), added)
     return torch.stack(kept), torch.stack([each[0].float().cpu() for each in slopes])
+
+
+def next_token_loss(logits: Float[Tensor, "n vocabulary"], ids: Int[Tensor, " n"]) -> Float64[Tensor, ""]:
+    """Mean cross-entropy of each next token, nats, differentiable; `Probe.loss` is the same number, of a text of any length.
+
+    Example:
+        >>> round(float(next_token_loss(torch.zeros(3, 4), torch.tensor([0, 1, 2]))), 6)  # ln 4
+        1.386294
+    """
+    return -logits.double().log_softmax(-1)[:-1].gather(-1, ids[1:, None]).mean()
 
 
 def _require_short(ids: Int[Tensor, " n"]) -> None:

@@ -65,3 +65,31 @@ def test_what_has_no_configuration_is_refused(tmp_path):
     (tmp_path / "config.json").write_text('{"model_type": "llama", "architectures": ["Nothing"]}')
     with pytest.raises(CheckpointError, match="known architecture"):
         outline_of(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "field",
+    [
+        {"architectures": ["pipeline"]},  # a function of transformers
+        {"architectures": ["AutoModel"]},
+        {"architectures": [7]},
+        {"architectures": None},
+        {"hidden_size": -8},
+        {"hidden_size": "wide"},
+        {"num_hidden_layers": 1.5},
+        {"num_attention_heads": 0},
+        {"vocab_size": None},
+    ],
+    ids=str,
+)
+def test_odd_configurations_are_refused(field, tmp_path):
+    settings = json.loads((shipped_path("standard-small") / "config.json").read_text("utf-8"))
+    (tmp_path / "config.json").write_text(json.dumps(settings | field), encoding="utf-8")
+    with pytest.raises(CheckpointError, match="the configuration of a known architecture"):
+        outline_of(tmp_path)
+
+
+def test_a_gauge_configuration_takes_no_memory(tmp_path):
+    settings = json.loads((shipped_path("gauge-small") / "config.json").read_text("utf-8"))
+    (tmp_path / "config.json").write_text(json.dumps(settings | {"d_vocab": 2**34}), encoding="utf-8")
+    assert outline_of(tmp_path).parameters > 2**34

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from typing import Any
 
-from rgprobe.errors import BadInput
+from rgprobe.models.bench.saved import read_record, written_record
 
 __all__ = [
     "EXACT_FORM",
@@ -157,7 +156,7 @@ class LadderResult:
 
     def to_json(self) -> str:
         """JSON with the name and version of its schema."""
-        return json.dumps({"schema": SCHEMA, "version": SCHEMA_VERSION, **asdict(self)}, indent=1) + "\n"
+        return written_record(self, SCHEMA, SCHEMA_VERSION)
 
     @classmethod
     def from_json(cls, text: str) -> LadderResult:
@@ -166,22 +165,18 @@ class LadderResult:
         Raises:
             BadInput: the text is not JSON of this schema and version.
         """
-        try:
-            found = json.loads(text)
-            if (found["schema"], found["version"]) != (SCHEMA, SCHEMA_VERSION):
-                raise _not_ours(f"{found['schema']} version {found['version']}")
-            return cls(
-                found["options"],
-                found["versions"],
-                tuple(Method(**x) for x in found["methods"]),
-                tuple(_cell(x) for x in found["cells"]),
-                tuple(Growth(**x) for x in found["growth"]),
-                tuple(
-                    Verdict(x["method"], *(_points(x[f.name]) for f in fields(Verdict)[1:])) for x in found["verdicts"]
-                ),
-            )
-        except (KeyError, TypeError, json.JSONDecodeError) as error:
-            raise _not_ours(f"{type(error).__name__}: {error}") from error
+        return read_record(text, SCHEMA, SCHEMA_VERSION, command="rgprobe bench attention", build=cls._built)
+
+    @classmethod
+    def _built(cls, found: Mapping[str, Any]) -> LadderResult:
+        return cls(
+            found["options"],
+            found["versions"],
+            tuple(Method(**x) for x in found["methods"]),
+            tuple(_cell(x) for x in found["cells"]),
+            tuple(Growth(**x) for x in found["growth"]),
+            tuple(Verdict(x["method"], *(_points(x[f.name]) for f in fields(Verdict)[1:])) for x in found["verdicts"]),
+        )
 
 
 def _cell(found: dict[str, Any]) -> Cell:
@@ -191,12 +186,3 @@ def _cell(found: dict[str, Any]) -> Cell:
 
 def _points(pairs: Iterable[Iterable[int]]) -> tuple[tuple[int, int], ...]:
     return tuple((n, k) for n, k in pairs)
-
-
-def _not_ours(received: str) -> BadInput:
-    return BadInput(
-        "attention ladder",
-        expected=f"JSON of schema {SCHEMA} version {SCHEMA_VERSION}",
-        received=received,
-        remedy="run rgprobe bench attention again",
-    )
