@@ -113,7 +113,9 @@ class CostTable:
             rows, rest = slice(start, min(start + ROWS, self.live)), slice(start, self.live)
             wanted = self._table[rows, rest] <= self._threshold
             wanted &= self._stage[rows, rest] != EXACT
-            a, b = np.nonzero(np.triu(wanted, 1))
+            own = wanted[:, : rows.stop - start]
+            own[:] = np.triu(own, 1)
+            a, b = np.divmod(np.flatnonzero(wanted), wanted.shape[1])  # several times as fast as `nonzero`
             if a.size:
                 a, b = a + start, b + start
                 values, stages = self._settled(a, b, self._table[a, b], self._stage[a, b])

@@ -18,7 +18,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float64
 
-__all__ = ["SAFE", "MarginalBounds", "Mixed"]
+__all__ = ["SAFE", "MarginalBounds", "Marginals", "Mixed"]
 
 # Directions of a first and of a sharper bound.
 COARSE, FINE = 4, 8
@@ -37,88 +37,113 @@ class Mixed(NamedTuple):
     quadratic: np.ndarray
 
 
-class MarginalBounds:
-    """Marginals of the slots in the leading directions, the slot as last index: 8 F r (r + 1) N bytes.
+class Marginals:
+    """Marginals of the slots in the first ``rank`` directions, the slot as last index: 4 F rank (rank + 3) N bytes.
 
     Attributes:
-        log_dets: (r, N) log-determinants of the covariances in the first 1 .. r directions, summed over factors.
+        log_dets: (N,) log-determinants of the covariances, summed over factors.
     """
 
-    def __init__(self, means: Float64[np.ndarray, "N F K"], covariances: Float64[np.ndarray, "N F K K"]) -> None:
-        self._centre = means.mean(axis=0)
-        self._basis = _leading_directions(means - self._centre, covariances.mean(axis=0))
-        n, factors, dim = means.shape
-        r = self._basis.shape[1]
-        self._means = np.empty((r, factors, n))
-        self._covariances = np.empty((r, r, factors, n))
-        self.log_dets = np.empty((r, n))
-        self._unit = SLACK * EPS * factors * dim
-        self._largest, self._least = 0.0, np.inf
-        for slot in range(n):
-            self.replace(slot, means[slot], covariances[slot])
-
-    @property
-    def coarse(self) -> int:
-        """Directions of a first bound."""
-        return min(COARSE, len(self._means))
-
-    @property
-    def fine(self) -> int:
-        """Directions of a sharper bound."""
-        return len(self._means)
+    def __init__(self, rank: int, factors: int, n: int, unit: float) -> None:
+        self._rank = rank
+        self._means = np.empty((rank, factors, n))
+        # lower triangles, column after column: a column is one array, and no entry is kept twice
+        self._cols, self._rows = np.triu_indices(rank)
+        ends = np.cumsum(np.arange(rank, 0, -1))
+        self._columns = [slice(end - rank + c, end) for c, end in enumerate(ends)]
+        self._covariances = np.empty((len(self._rows), factors, n))
+        self.log_dets = np.empty(n)
+        self._unit, self._largest, self._least = unit, 0.0, np.inf
 
     @property
     def slack(self) -> float:
         """What rounding can add to a bound, nats per weight."""
         return self._unit * self._largest / self._least
 
-    def replace(self, slot: int, mean: Float64[np.ndarray, "F K"], covariance: Float64[np.ndarray, "F K K"]) -> None:
-        """Give a slot another belief."""
-        basis = self._basis
-        projected = basis @ covariance @ basis.swapaxes(-1, -2)
-        local = (basis @ (mean - self._centre)[..., None])[..., 0]
-        self._means[..., slot] = local.T
-        self._covariances[..., slot] = projected.transpose(1, 2, 0)
-        pivots = np.diagonal(np.linalg.cholesky(projected), axis1=-2, axis2=-1) ** 2
-        self.log_dets[:, slot] = np.log(pivots).sum(axis=0).cumsum()
-        size = np.abs(basis) @ np.abs(covariance) @ np.abs(basis).swapaxes(-1, -2)
-        self._largest = max(self._largest, float(size.max()), 1e-6 * float(np.square(local).max()))
-        self._least = min(self._least, float(pivots.min()))
+    def replace(
+        self, slots: slice, means: np.ndarray, covariances: np.ndarray, pivots: np.ndarray, size: float
+    ) -> None:
+        """Give slots other marginals: means and pivots (m, F, K), covariances (m, F, K, K); ``size``: the largest number."""
+        leading = pivots[..., : self._rank]
+        self._means[..., slots] = means[..., : self._rank].T
+        self._covariances[..., slots] = covariances[..., self._rows, self._cols].T
+        self.log_dets[slots] = np.log(leading).sum(axis=(-2, -1))
+        self._largest = max(self._largest, size)
+        self._least = min(self._least, float(leading.min()))
 
     def move(self, source: int, target: int) -> None:
         """Copy slot ``source`` over slot ``target``."""
         for array in (self._means, self._covariances, self.log_dets):
             array[..., target] = array[..., source]
 
-    def mixed(self, a: int | np.ndarray, b: slice | np.ndarray, share: Float64[np.ndarray, "m"], *, rank: int) -> Mixed:
-        """Mixtures share Sigma_a + (1 - share) Sigma_b of slot or slots ``a`` with slots ``b``, in the first directions."""
+    def mixed(self, a: int | np.ndarray, b: slice | np.ndarray, share: Float64[np.ndarray, "m"]) -> Mixed:
+        """Mixtures share Sigma_a + (1 - share) Sigma_b of slot or slots ``a`` with slots ``b``."""
         parts = []
         for start in range(0, len(share), BLOCK):
             block = slice(start, start + BLOCK)
             others = (
                 b[block] if isinstance(b, np.ndarray) else slice(b.start + start, min(b.start + start + BLOCK, b.stop))
             )
-            parts.append(self._eliminate(a[block] if isinstance(a, np.ndarray) else [a], others, share[block], rank))
-        return Mixed(*(np.concatenate(each, axis=-1) for each in zip(*parts, strict=True)))
+            parts.append(self._eliminate(a[block] if isinstance(a, np.ndarray) else [a], others, share[block]))
+        return parts[0] if len(parts) == 1 else Mixed(*(np.concatenate(x, axis=-1) for x in zip(*parts, strict=True)))
 
-    def _eliminate(self, a: np.ndarray | list[int], b: slice | np.ndarray, share: np.ndarray, r: int) -> Mixed:
+    def _eliminate(self, a: np.ndarray | list[int], b: slice | np.ndarray, share: np.ndarray) -> Mixed:
         """Gaussian elimination of S bordered by d, for all pairs at once: pivots give the one, the border the other."""
-        bordered = np.empty((r + 1, r, self._means.shape[1], len(share)))
-        mixture, border = bordered[:r], bordered[r]
-        other = _of_slots(self._covariances[:r, :r], b)
-        np.subtract(_of_slots(self._covariances[:r, :r], a), other, out=mixture)
+        other = _of_slots(self._covariances, b)
+        mixture = _of_slots(self._covariances, a) - other
         mixture *= share
         mixture += other
-        np.subtract(_of_slots(self._means[:r], a), _of_slots(self._means[:r], b), out=border)
+        border = _of_slots(self._means, a) - _of_slots(self._means, b)
+        columns = [mixture[column] for column in self._columns]
         log_det, quadratic = np.zeros(border.shape[1:]), np.zeros(border.shape[1:])
-        for c in range(r):
-            column = bordered[c + 1 :, c]
-            ratio = column / bordered[c, c]
-            quadratic += border[c] * ratio[-1]
-            log_det += np.log(bordered[c, c])
-            if c + 1 < r:
-                bordered[c + 1 :, c + 1 :] -= ratio[:, None] * column[None, :-1]
+        for c, column in enumerate(columns):
+            pivot, below = column[0], column[1:]
+            log_det += np.log(pivot)
+            scaled = border[c] / pivot
+            quadratic += border[c] * scaled
+            border[c + 1 :] -= below * scaled
+            ratio = below / pivot
+            for k, later in enumerate(columns[c + 1 :]):
+                later -= below[k:] * ratio[k]
         return Mixed(log_det, quadratic)
+
+
+class MarginalBounds:
+    """Marginals of the slots in few leading directions, for all pairs, and in more, for those that few leave open.
+
+    Attributes:
+        coarse: for a first bound.
+        fine: for a sharper one.
+    """
+
+    def __init__(self, means: Float64[np.ndarray, "N F K"], covariances: Float64[np.ndarray, "N F K K"]) -> None:
+        self._centre = means.mean(axis=0)
+        self._basis = _leading_directions(means - self._centre, covariances.mean(axis=0))
+        n, factors, dim = means.shape
+        unit = SLACK * EPS * factors * dim
+        self.fine = Marginals(self._basis.shape[1], factors, n, unit)
+        self.coarse = Marginals(min(COARSE, self._basis.shape[1]), factors, n, unit)
+        for start in range(0, n, BLOCK):
+            block = slice(start, min(start + BLOCK, n))
+            self.replace(block, means[block], covariances[block])
+
+    def replace(
+        self, slots: slice, means: Float64[np.ndarray, "m F K"], covariances: Float64[np.ndarray, "m F K K"]
+    ) -> None:
+        """Give slots other beliefs."""
+        basis = self._basis
+        projected = basis @ covariances @ basis.swapaxes(-1, -2)
+        local = (basis @ (means - self._centre)[..., None])[..., 0]
+        pivots = np.diagonal(np.linalg.cholesky(projected), axis1=-2, axis2=-1) ** 2
+        size = float((np.abs(basis) @ np.abs(covariances) @ np.abs(basis).swapaxes(-1, -2)).max())
+        size = max(size, 1e-6 * float(np.square(local).max()))
+        for marginals in (self.coarse, self.fine):
+            marginals.replace(slots, local, projected, pivots, size)
+
+    def move(self, source: int, target: int) -> None:
+        """Copy slot ``source`` over slot ``target``."""
+        for marginals in (self.coarse, self.fine):
+            marginals.move(source, target)
 
 
 def _of_slots(array: np.ndarray, slots: slice | np.ndarray | list[int]) -> np.ndarray:

@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Float64
 from torch import Tensor
 
-from rgprobe.condensation.gaussian_bounds import SAFE, MarginalBounds, Mixed
+from rgprobe.condensation.gaussian_bounds import SAFE, MarginalBounds, Marginals, Mixed
 from rgprobe.errors import NumericalRefusal
 from rgprobe.gaussian import Gaussian
 
@@ -79,15 +79,14 @@ class _GaussianSlots:
 
     def bounds(self, a: slice, b: slice) -> Float64[np.ndarray, "k m"]:
         """Lower bounds of the costs of slots ``a`` with slots ``b``; nats."""
-        coarse = self._marginals.coarse
-        rows = np.array([self._bound(slot, b, coarse) for slot in range(a.start, a.stop)])
+        rows = np.array([self._bound(slot, b, self._marginals.coarse) for slot in range(a.start, a.stop)])
         return np.maximum(SAFE * rows, 0.0, out=rows)
 
     def sharpened(self, a: int | np.ndarray, b: np.ndarray) -> Float64[np.ndarray, "k"]:
         """Closer lower bounds of the costs of pairs of slots; nats."""
         return np.maximum(SAFE * self._bound(a, b, self._marginals.fine), 0.0)
 
-    def _bound(self, a: int | np.ndarray, b: slice | np.ndarray, rank: int) -> np.ndarray:
+    def _bound(self, a: int | np.ndarray, b: slice | np.ndarray, marginals: Marginals) -> np.ndarray:
         raise NotImplementedError
 
     def costs(self, a: int | np.ndarray, b: np.ndarray) -> Float64[np.ndarray, "k"]:
@@ -118,14 +117,15 @@ class _GaussianSlots:
             self._bounding = MarginalBounds(self.means, self._covariances(slice(None)))
         return self._bounding
 
-    def _covariances(self, a: int | slice) -> np.ndarray:
+    def _covariances(self, a: slice) -> np.ndarray:
         raise NotImplementedError
 
     def _joined(self, a: int) -> None:
         """Renew what is derived from slot ``a``."""
-        self.log_dets[a : a + 1] = log_det(cholesky(self.matrices[a : a + 1]))
+        slot = slice(a, a + 1)
+        self.log_dets[slot] = log_det(cholesky(self.matrices[slot]))
         if self._bounding is not None:
-            self._bounding.replace(a, self.means[a], self._covariances(a))
+            self._bounding.replace(slot, self.means[slot], self._covariances(slot))
 
     def _pair(self, a: int | np.ndarray, others: np.ndarray) -> tuple[np.ndarray, ...]:
         """Total weight W, share w_a / W shaped (k, 1, 1), mean and matrix differences a minus other."""
@@ -157,16 +157,15 @@ class GaussianMoment(_GaussianSlots):
     def __init__(self, beliefs: Gaussian, weights: Float64[np.ndarray, "N"]) -> None:
         super().__init__(*_factored(beliefs, beliefs.covariance), weights)
 
-    def _covariances(self, a: int | slice) -> np.ndarray:
+    def _covariances(self, a: slice) -> np.ndarray:
         return self.matrices[a]
 
-    def _bound(self, a: int | np.ndarray, b: slice | np.ndarray, rank: int) -> np.ndarray:
+    def _bound(self, a: int | np.ndarray, b: slice | np.ndarray, marginals: Marginals) -> np.ndarray:
         w_a, w_b = self.weights[a], self.weights[b]
         total, share = w_a + w_b, w_a / (w_a + w_b)
-        marginals = self._marginals
-        mixed = marginals.mixed(a, b, share, rank=rank)
+        mixed = marginals.mixed(a, b, share)
         merged = (mixed.log_det + np.log1p(share * (1 - share) * mixed.quadratic)).sum(axis=0)
-        own = w_a * marginals.log_dets[rank - 1, a] + w_b * marginals.log_dets[rank - 1, b]
+        own = w_a * marginals.log_dets[a] + w_b * marginals.log_dets[b]
         return 0.5 * (total * merged - own) - marginals.slack * total
 
     def _cheap(self, a: int | np.ndarray, others: np.ndarray) -> np.ndarray:
@@ -220,21 +219,22 @@ class GaussianPool(_GaussianSlots):
     def __init__(self, beliefs: Gaussian, weights: Float64[np.ndarray, "N"]) -> None:
         super().__init__(*_factored(beliefs, beliefs.precision), weights)
 
-    def _covariances(self, a: int | slice) -> np.ndarray:
+    def _covariances(self, a: slice) -> np.ndarray:
         return np.linalg.inv(self.matrices[a])
 
-    def _bound(self, a: int | np.ndarray, b: slice | np.ndarray, rank: int) -> np.ndarray:
-        total, share, mixed = self._mixed(a, b, rank)
-        log_dets = self._marginals.log_dets[rank - 1]
-        spread = mixed.log_det.sum(axis=0) - (1 - share) * log_dets[a] - share * log_dets[b]
+    def _bound(self, a: int | np.ndarray, b: slice | np.ndarray, marginals: Marginals) -> np.ndarray:
+        total, share, mixed = self._mixed(a, b, marginals)
+        spread = mixed.log_det.sum(axis=0) - (1 - share) * marginals.log_dets[a] - share * marginals.log_dets[b]
         apart = share * (1 - share) * mixed.quadratic.sum(axis=0)
-        return 0.5 * total * (spread + apart) - self._marginals.slack * total
+        return 0.5 * total * (spread + apart) - marginals.slack * total
 
-    def _mixed(self, a: int | np.ndarray, b: slice | np.ndarray, rank: int) -> tuple[np.ndarray, np.ndarray, Mixed]:
+    def _mixed(
+        self, a: int | np.ndarray, b: slice | np.ndarray, marginals: Marginals
+    ) -> tuple[np.ndarray, np.ndarray, Mixed]:
         """Total weight, share of ``a``, and the mixture in which each covariance has the other's share."""
         total = self.weights[a] + self.weights[b]
         share = self.weights[a] / total
-        return total, share, self._marginals.mixed(a, b, 1 - share, rank=rank)
+        return total, share, marginals.mixed(a, b, 1 - share)
 
     def _cheap(self, a: int | np.ndarray, others: np.ndarray) -> np.ndarray:
         total, share, d, gap = self._pair(a, others)
@@ -281,9 +281,9 @@ class GaussianShift(GaussianPool):
     the part of a pool's cost that does not ask whether covariances agree. No terms cancel.
     """
 
-    def _bound(self, a: int | np.ndarray, b: slice | np.ndarray, rank: int) -> np.ndarray:
-        total, share, mixed = self._mixed(a, b, rank)
-        return (0.5 * share * (1 - share) * mixed.quadratic.sum(axis=0) - self._marginals.slack) * total
+    def _bound(self, a: int | np.ndarray, b: slice | np.ndarray, marginals: Marginals) -> np.ndarray:
+        total, share, mixed = self._mixed(a, b, marginals)
+        return (0.5 * share * (1 - share) * mixed.quadratic.sum(axis=0) - marginals.slack) * total
 
     def _cheap(self, a: int | np.ndarray, others: np.ndarray) -> np.ndarray:
         total, share, d, gap = self._pair(a, others)
