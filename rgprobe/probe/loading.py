@@ -7,6 +7,7 @@ model is copied first; a bridge already in hand is used as it is, through hooks 
 from __future__ import annotations
 
 import copy
+import errno
 import hashlib
 from collections.abc import Mapping
 from dataclasses import replace
@@ -16,7 +17,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from rgprobe.errors import CheckpointError, DeviceError, OptionError, nearest
+from rgprobe.errors import CheckpointError, DeviceError, EnvironmentFault, OptionError, is_out_of_memory, nearest
 from rgprobe.models.shipped import shipped_names, shipped_path, verify_shipped
 from rgprobe.probe.checkpoint import CheckpointDirectory, inspect_directory
 from rgprobe.probe.hooked import Hooked, is_hooked, settings_of
@@ -28,6 +29,7 @@ from rgprobe.probe.reinitialise import skeleton
 __all__ = ["find_device", "find_source", "load"]
 
 DTYPES = {"float32": torch.float32, "float64": torch.float64, "bfloat16": torch.bfloat16, "float16": torch.float16}
+DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES)
 
 
 def load(
@@ -62,6 +64,7 @@ def load(
 
     Raises:
         CheckpointError: the source cannot be found or trusted, or its tensors do not fit its configuration.
+        EnvironmentFault: what a hub sends cannot be written into its cache.
         DeviceError: the device does not exist here.
         OptionError: options that exclude each other, or that this source does not take.
 
@@ -221,13 +224,20 @@ def _boot(model: Any, name: str) -> Any:
 
 
 def _download(name: str, revision: str | None) -> Path:
-    from huggingface_hub import snapshot_download
+    from huggingface_hub import errors, snapshot_download
 
+    # its own errors, those of its HTTP library and of its transfers (RuntimeError) share no base class
+    hub_errors = tuple(each for each in vars(errors).values() if isinstance(each, type) and issubclass(each, Exception))
     try:
         return Path(
             snapshot_download(name, revision=revision, allow_patterns=["*.json", "*.safetensors", "*.txt", "*.model"])
         )
-    except Exception as error:  # requests, httpx and huggingface_hub errors share no base class
+    except (OSError, ValueError, RuntimeError, *hub_errors) as error:
+        if is_out_of_memory(error):
+            raise
+        if isinstance(error, OSError) and error.errno in DISK:
+            raise EnvironmentFault(name, expected="a cache of the hub that can be written", received=first_line(error),
+                                   remedy="free space there, or let HF_HOME name another folder") from error  # fmt: skip
         raise CheckpointError(
             name,
             expected="a shipped name, an existing directory, or a hub id that can be reached",

@@ -1,5 +1,6 @@
 """Whatever is wrong with a checkpoint: exit status 2, one line that names the culprit, nothing left behind."""
 
+import errno
 import json
 import struct
 
@@ -140,14 +141,34 @@ def test_vocabulary_smaller_than_a_token_id(run_tiny, edit_config, edit_tensors)
     refused(run_tiny(*TEXT), "prompt 0", "vocabulary size 300", "id ")
 
 
-def test_hub_id_that_cannot_be_reached(run_tiny, monkeypatch):
+@pytest.fixture
+def hub_that_raises(monkeypatch):
     import huggingface_hub
 
-    def offline(*args, **kwargs):
-        raise OSError("Network is unreachable\nwith a second line \x1b[31m")
+    def install(error):
+        def download(*args, **kwargs):
+            raise error
 
-    monkeypatch.setattr(huggingface_hub, "snapshot_download", offline)
-    refused(run_tiny(*TEXT, source="some-org/some-model"), "some-org/some-model", "offline, pass a directory")
+        monkeypatch.setattr(huggingface_hub, "snapshot_download", download)
+
+    return install
+
+
+def test_hub_id_that_cannot_be_reached(run_tiny, hub_that_raises):
+    from huggingface_hub.errors import HTTPError, LocalEntryNotFoundError
+
+    unreachable = OSError("Network is unreachable\nwith a second line \x1b[31m")
+    for error in (unreachable, LocalEntryNotFoundError("not in the cache"), HTTPError("a proxy says no")):
+        hub_that_raises(error)
+        refused(run_tiny(*TEXT, source="some-org/some-model"), "some-org/some-model", "offline, pass a directory")
+
+
+def test_memory_or_disk_that_runs_out_while_downloading_is_no_fault_of_the_hub_id(run_tiny, hub_that_raises):
+    for error in (MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory")):
+        hub_that_raises(error)
+        refused(run_tiny(*TEXT, source="some-org/some-model"), "out of memory", code=3)
+    hub_that_raises(OSError(errno.ENOSPC, "No space left on device", "blobs/a"))
+    refused(run_tiny(*TEXT, source="some-org/some-model"), "some-org/some-model", "No space left", "HF_HOME", code=3)
 
 
 def test_device_that_is_not_there(run_tiny, monkeypatch):
