@@ -72,6 +72,7 @@ def genealogy(
         for link in _links(found, layer, places[layer], places[layer + 1], colours[layer]):
             figure.add_trace(link)
     figure.add_trace(_bars(found, places, colours))
+    figure.add_trace(_key())
     return _laid_out(figure, depth, found)
 
 
@@ -132,9 +133,16 @@ def _bars(found: Genealogy, places: list[np.ndarray], colours: list[np.ndarray])
     texts = [_cluster_text(found, layer, c) for layer, count in enumerate(counts) for c in range(count)]
     return go.Bar(
         x=np.repeat(np.arange(len(counts)), counts), y=edges[:, 1] - edges[:, 0], base=edges[:, 0], width=BAR,
-        marker={"color": np.concatenate(colours), "coloraxis": "coloraxis", "line": {"width": 0}}, customdata=texts,
+        marker={"color": [_colour(place) for place in np.concatenate(colours)], "line": {"width": 0}}, customdata=texts,
         hovertemplate="%{customdata}<extra></extra>",
     )  # fmt: skip
+
+
+def _key() -> go.Scatter:
+    """Nothing drawn, for the colour bar: bars of numbers on a colour axis make plotly.js 4 warn in the console."""
+    return go.Scatter(
+        x=[None], y=[None], mode="markers", marker={"color": [0.0], "coloraxis": "coloraxis"}, hoverinfo="skip"
+    )
 
 
 def _cluster_text(found: Genealogy, layer: int, cluster: int) -> str:

@@ -12,19 +12,10 @@ from rgprobe.plots.arrays import quantity_label, unit_label
 from rgprobe.report.comparison_table import facts_table, verdict_table
 from rgprobe.report.comparison_wording import outcome_words
 from rgprobe.report.embedding import escaped
-from rgprobe.report.sections import FIRST, Figures
+from rgprobe.report.sections import FIRST, Figures, framed, leading
 from rgprobe.rg_flow import RGFlow
 
 __all__ = ["comparison_section", "not_compared_section"]
-
-# The quantity of each diagnostic that is drawn at once; the others wait folded. Elsewhere it is the first one.
-LEAD = {
-    "elimination": "kl_to_output",
-    "attention_entropy": "normalised_entropy",
-    "condensation": "quarter_loss",
-    "collapse": "cosine",
-    "consensus": "jeffreys",
-}
 
 
 def comparison_section(
@@ -72,9 +63,8 @@ def _legend(comparison: FlowComparison) -> str:
 def _block(comparison: FlowComparison, diagnostic: str, figures: Figures, key: str) -> str:
     arrays = comparison.to_xarray()[diagnostic].to_dataset()
     quantities = [str(name) for name in arrays["quantity"].values]
-    lead = LEAD.get(diagnostic, quantities[0])
-    lead = lead if lead in quantities else quantities[0]
-    drawn = {q: _figure(comparison, diagnostic, q, figures, key) for q in quantities}
+    lead = leading(diagnostic, quantities)
+    drawn = {q: _figure(comparison, diagnostic, q, figures, key, lead=q == lead) for q in quantities}
     others = "".join(html for q, html in drawn.items() if q != lead)
     folded = (
         f"<details><summary>The other quantities of this diagnostic</summary><div class='grid'>{others}</div></details>"
@@ -85,7 +75,9 @@ def _block(comparison: FlowComparison, diagnostic: str, figures: Figures, key: s
     return f"{heading}<div class='grid pair'>{drawn[lead]}{verdict_table(comparison, diagnostic)}</div>{folded}"
 
 
-def _figure(comparison: FlowComparison, diagnostic: str, quantity: str, figures: Figures, key: str) -> str:
+def _figure(
+    comparison: FlowComparison, diagnostic: str, quantity: str, figures: Figures, key: str, *, lead: bool
+) -> str:
     name = f"{key}/{diagnostic}/{quantity}"
     figures[name] = side_by_side(comparison, diagnostic, quantity)
     arrays = comparison.to_xarray()[diagnostic].to_dataset().sel(quantity=quantity)
@@ -93,7 +85,7 @@ def _figure(comparison: FlowComparison, diagnostic: str, quantity: str, figures:
     caption = (
         f"<b>{escaped(quantity_label(quantity))}</b> ({escaped(unit_label(arrays))}){meaning}. {_alignment(arrays)}"
     )
-    return f"<figure><div class='plot' data-figure='{escaped(name)}'></div><figcaption>{caption}</figcaption></figure>"
+    return framed(name, caption, lead=lead)
 
 
 def _alignment(arrays: xr.Dataset) -> str:

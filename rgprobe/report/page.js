@@ -1,5 +1,4 @@
-// Data, theme, and the figures: each is drawn when it comes near the screen, and all of them before printing.
-const data = JSON.parse(document.getElementById("rgprobe-data").textContent);
+// Theme, and the figures: each is drawn when it comes near the screen, and those that paper shows before printing.
 const dark = window.matchMedia("(prefers-color-scheme: dark)");
 const drawings = new Map(); // element -> function that returns {data, layout}
 const visible = new Set();
@@ -57,14 +56,24 @@ function redraw() {
 }
 
 dark.addEventListener("change", redraw);
+// Paper shows the summary and one figure of each diagnostic, with whatever the reader has unfolded; or, if asked, everything.
+const unfolded = new Set(); // by the printer, to be folded again
 window.addEventListener("beforeprint", () => {
   printing = true;
-  for (const element of drawings.keys()) visible.add(element);
-  for (const part of document.querySelectorAll("details")) part.open = true;
+  const whole = document.getElementById("print-all").checked;
+  document.body.classList.toggle("brief", !whole);
+  for (const part of document.querySelectorAll(whole ? "details:not([open])" : "never")) {
+    part.open = true;
+    unfolded.add(part);
+  }
+  for (const element of drawings.keys()) if (whole || element.matches(".lead *, .view *, details[open] *")) visible.add(element);
   redraw();
 });
 window.addEventListener("afterprint", () => {
   printing = false;
+  document.body.classList.remove("brief");
+  for (const part of unfolded) part.open = false;
+  unfolded.clear();
   redraw();
 });
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import plotly.graph_objects as go
@@ -12,13 +12,22 @@ from rgprobe.plots import elimination, energy_landscape, flow_over_depth, head_m
 from rgprobe.plots.arrays import items, node, quantity_label, select, unit_label
 from rgprobe.report.embedding import escaped
 from rgprobe.report.verdicts import QUESTIONS, verdict_counts
+from rgprobe.report.wording import counted
 from rgprobe.rg_flow import RGFlow
 
-__all__ = ["Figures", "ordered", "section"]
+__all__ = ["FIRST", "Figures", "framed", "leading", "ordered", "section"]
 
 Figures = dict[str, go.Figure]
 # The parts that tell the story; the others follow in the order in which the flow holds them.
 FIRST = ("elimination", "temperature", "condensation", "consensus")
+# The quantity of each diagnostic that stands for it on paper and in comparisons; elsewhere it is the first one.
+LEAD = {
+    "elimination": "kl_to_output",
+    "attention_entropy": "normalised_entropy",
+    "condensation": "quarter_loss",
+    "collapse": "cosine",
+    "consensus": "jeffreys",
+}
 # Reduced temperatures have a neutral value.
 MIDPOINTS = {("temperature", "theta"): 1.0, ("gauge_temperature", "isotropic_temperature"): 1.0}
 
@@ -29,28 +38,47 @@ def ordered(flows: Mapping[str, RGFlow]) -> list[str]:
     return [name for name in FIRST if name in held] + [name for name in held if name not in FIRST]
 
 
+def leading(diagnostic: str, quantities: Sequence[str]) -> str:
+    """The quantity that stands for a diagnostic where there is room for one.
+
+    Example:
+        >>> leading("collapse", ["dong_residual", "cosine"]), leading("plateau", ["angle", "cka"])
+        ('cosine', 'angle')
+    """
+    chosen = LEAD.get(diagnostic, quantities[0])
+    return chosen if chosen in quantities else quantities[0]
+
+
 def section(flows: Mapping[str, RGFlow], diagnostic: str, figures: Figures) -> str:
     """HTML of one diagnostic; its figures are added to ``figures`` under the keys that the HTML names."""
     holding = {name: flow for name, flow in flows.items() if diagnostic in flow.diagnostics}
     arrays = node(next(iter(holding.values())), diagnostic)
     attrs = arrays.attrs
+    drawn = [str(q) for q in arrays["quantity"].values if _is_drawn(holding, diagnostic, str(q))]
+    chosen = leading(diagnostic, drawn) if drawn and diagnostic not in ("elimination", "energy_landscape") else None
     panels = "".join(
-        _panels(holding, diagnostic, str(q), arrays.sel(quantity=q), figures) for q in arrays["quantity"].values
+        _panels(holding, diagnostic, str(q), arrays.sel(quantity=q), figures, lead=str(q) == chosen)
+        for q in arrays["quantity"].values
     )
     lead = ""
     if diagnostic == "elimination":
         figures[diagnostic] = elimination(holding)
-        lead = _figure(
-            diagnostic, "Divergence from the final prediction, and entropy of the prediction, over depth", wide=True
-        )
+        told = "Divergence from the final prediction, and entropy of the prediction, over depth"
+        lead = framed(diagnostic, told, wide=True, lead=True)
     elif diagnostic == "energy_landscape":
         lead = _landscapes(holding, figures)
     return (
         f"<section id='{escaped(diagnostic)}'><h2>{escaped(attrs.get('title', diagnostic))}"
         f"<span class='catalogue'>{escaped(attrs.get('catalogue', ''))}</span></h2>"
         f"<p>{escaped(attrs.get('reading', ''), longest=2000)}</p>{VIEWS.get(diagnostic, '')}{lead}"
-        f"<div class='grid'>{panels}</div><dl class='fine'>{_fine_print(arrays)}</dl></section>"
+        f"<div class='grid'>{panels}</div>{_left_out(panels)}<dl class='fine'>{_fine_print(arrays)}</dl></section>"
     )
+
+
+def _left_out(panels: str) -> str:
+    """On paper: how many figures are in the file only."""
+    count = panels.count("<figure><div")
+    return f"<p class='left-out'>And {counted(count, 'figure')} more in the file.</p>" if count else ""
 
 
 def _landscapes(flows: Mapping[str, RGFlow], figures: Figures) -> str:
@@ -67,31 +95,45 @@ def _landscapes(flows: Mapping[str, RGFlow], figures: Figures) -> str:
             "states that enter a block, one colour scale for all. Dots are tokens, crosses the minima of all dimensions "
             "that they fall into, both projected on the plane: a hollow of the slice need not be a minimum."
         )
-        drawn += _figure(key, told, wide=True)
+        drawn += framed(key, told, wide=True, lead=True)
     return drawn
 
 
-def _panels(flows: Mapping[str, RGFlow], diagnostic: str, quantity: str, arrays: xr.Dataset, figures: Figures) -> str:
-    drawn = {name: flow for name, flow in flows.items() if quantity in items(node(flow, diagnostic), "quantity")}
+def _holding(flows: Mapping[str, RGFlow], diagnostic: str, quantity: str) -> dict[str, RGFlow]:
+    return {name: flow for name, flow in flows.items() if quantity in items(node(flow, diagnostic), "quantity")}
+
+
+def _is_drawn(flows: Mapping[str, RGFlow], diagnostic: str, quantity: str) -> bool:
+    """Whether any of the flows has a value of it."""
+    drawn = _holding(flows, diagnostic, quantity).values()
+    return any(np.isfinite(select(flow, diagnostic, quantity)["value"]).any() for flow in drawn)
+
+
+def _panels(
+    flows: Mapping[str, RGFlow], diagnostic: str, quantity: str, arrays: xr.Dataset, figures: Figures, *, lead: bool
+) -> str:
+    drawn = _holding(flows, diagnostic, quantity)
     key = f"{diagnostic}/{quantity}"
     title = f"<b>{escaped(quantity_label(quantity))}</b> ({escaped(unit_label(arrays))})"
     caption = f"{title}: {escaped(arrays['meaning'].item())}. " if "meaning" in arrays.coords else f"{title}. "
     if diagnostic == "elimination" and quantity in ("kl_to_output", "entropy"):
         return ""  # in the figure that leads the section
-    if not any(np.isfinite(select(flow, diagnostic, quantity)["value"]).any() for flow in drawn.values()):
+    if not _is_drawn(flows, diagnostic, quantity):
         return (
             f"<figure><figcaption>{caption}Undefined everywhere in this run, so nothing is drawn.</figcaption></figure>"
         )
     figures[key] = flow_over_depth(drawn, diagnostic, quantity)
-    panels = _figure(key, caption + _counts(drawn, diagnostic, quantity))
+    panels = framed(key, caption + _counts(drawn, diagnostic, quantity), lead=lead)
     if "head" in arrays["value"].dims:
         figures[f"{key}/heads"] = head_map(drawn, diagnostic, quantity, midpoint=MIDPOINTS.get((diagnostic, quantity)))
-        panels += _figure(f"{key}/heads", f"{title}, head by block. {_marks(drawn, diagnostic, quantity)}")
+        panels += framed(f"{key}/heads", f"{title}, head by block. {_marks(drawn, diagnostic, quantity)}")
     return panels
 
 
-def _figure(key: str, caption: str, *, wide: bool = False) -> str:
-    kind = " class='wide'" if wide else ""
+def framed(key: str, caption: str, *, wide: bool = False, lead: bool = False) -> str:
+    """HTML of the figure of that key; `lead` if it stands for its diagnostic on paper."""
+    kinds = " ".join(kind for kind, holds in (("wide", wide), ("lead", lead)) if holds)
+    kind = f" class='{kinds}'" if kinds else ""
     return f"<figure{kind}><div class='plot' data-figure='{escaped(key)}'></div><figcaption>{caption}</figcaption></figure>"
 
 

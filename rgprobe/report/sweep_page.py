@@ -6,21 +6,18 @@ import html
 import json
 import os
 from collections.abc import Iterator, Mapping
-from importlib.resources import files
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import xarray as xr
-from plotly.offline import get_plotlyjs
 
 from rgprobe.files import write_text
 from rgprobe.plots.arrays import quantity_label, unit_label
-from rgprobe.plots.style import template
 from rgprobe.plots.training_steps import over_steps, step_map
-from rgprobe.report.embedding import content_security_policy, escaped, script_json
-from rgprobe.report.page import unstyled
-from rgprobe.report.sections import Figures
+from rgprobe.report.document import document
+from rgprobe.report.embedding import escaped
+from rgprobe.report.sections import Figures, framed
 from rgprobe.report.wording import chip, counted, number, signed
 from rgprobe.sweeping import Sweep, changes
 
@@ -49,28 +46,15 @@ def sweep_page(sweep: Sweep) -> str:
     names = dict.fromkeys(entry.prompts for entry in sweep.results)
     sets = {name: sweep.only(prompts=name) for name in names}
     parts = [part for name, each in sets.items() for part in _prompt_set(each, name, figures, alone=len(sets) == 1)]
-    style, script, plotly = _asset("report.css"), _script(), get_plotlyjs()
-    drawings = {key: figure.to_plotly_json() for key, figure in figures.items()}
-    for drawing in drawings.values():
-        drawing["layout"].pop("template", None)
-    data = {
-        "figures": drawings,
-        "templates": {mode: template(mode == "dark").to_plotly_json() for mode in ("light", "dark")},
-    }
-    policy = content_security_policy(scripts=[plotly, script], styles=[style])
+    links = {"summary": "Summary"} | {key: escaped(words) for key, words, _ in parts} | {"items": "Items"}
     runs = list(dict.fromkeys(entry.run for entry in sweep.results))
-    title = escaped(", ".join(runs), longest=200)
-    links = "".join(f"<a href='#{key}'>{escaped(words)}</a>" for key, words, _ in parts)
-    return (
-        "<!DOCTYPE html>\n<html lang='en'><head><meta charset='utf-8'>"
-        f'<meta http-equiv="Content-Security-Policy" content="{policy}">'
-        "<meta name='viewport' content='width=device-width, initial-scale=1'><meta name='color-scheme' content='light dark'>"
-        f"<title>rgprobe sweep: {title}</title><style>{style}</style></head><body>"
-        f"<header><p class='eyebrow'>rgprobe · sweep</p><h1>{title}</h1></header>"
-        f"<nav aria-label='sections'><a href='#summary'>Summary</a>{links}<a href='#items'>Items</a></nav><main>"
-        f"{_summary(sweep, sets)}{''.join(body for _, _, body in parts)}{_items(sweep)}</main>{unstyled(plotly)}"
-        f"<script type='application/json' id='rgprobe-data'>{script_json(data)}</script>"
-        f"<script>{plotly}</script><script>{script}</script></body></html>\n"
+    return document(
+        title=escaped(", ".join(runs), longest=200),
+        kind="rgprobe · sweep",
+        links=links,
+        main=f"{_summary(sweep, sets)}{''.join(body for _, _, body in parts)}{_items(sweep)}",
+        figures=figures,
+        scripts=["page.js"],
     )
 
 
@@ -79,8 +63,7 @@ def _summary(sweep: Sweep, sets: Mapping[str, Sweep]) -> str:
     told = "".join(_changes(each, name if len(sets) > 1 else "") for name, each in sets.items())
     return (
         f"<section id='summary'><h2>Summary</h2><p>{counted(len(sweep.results), 'result')} on "
-        f"{counted(len(sets), 'prompt set')}.{failed}</p>{told}<noscript><p><strong>The figures need JavaScript; the text "
-        "and the tables do not.</strong></p></noscript></section>"
+        f"{counted(len(sets), 'prompt set')}.{failed}</p>{told}</section>"
     )
 
 
@@ -148,11 +131,7 @@ def _panels(data: xr.DataTree, diagnostic: str, quantity: str, node: xr.Dataset,
     figures[over], figures[cells] = over_steps(data, diagnostic, quantity), step_map(data, diagnostic, quantity)
     told = "mean over depth and heads" if "head" in arrays["value"].dims else "mean over depth"
     marks = " A dot marks what beats random initialisation." if (arrays["verdict"] == "beats null").any() else ""
-    return _figure(over, f"{title}{meaning}; {told}.") + _figure(cells, f"{title}, by depth.{marks}")
-
-
-def _figure(key: str, caption: str) -> str:
-    return f"<figure><div class='plot' data-figure='{escaped(key)}'></div><figcaption>{caption}</figcaption></figure>"
+    return framed(over, f"{title}{meaning}; {told}.", lead=True) + framed(cells, f"{title}, by depth.{marks}")
 
 
 def _items(sweep: Sweep) -> str:
@@ -167,11 +146,3 @@ def _items(sweep: Sweep) -> str:
         f"<th>result</th><th>failure</th></tr></thead><tbody>{rows}</tbody></table></div><h3>Options</h3>"
         f"<div class='scroll'><pre>{settings}</pre></div></section>"
     )
-
-
-def _script() -> str:
-    return f'(() => {{\n"use strict";\n{_asset("page.js")}\n}})();\n'
-
-
-def _asset(name: str) -> str:
-    return files("rgprobe.report").joinpath(name).read_text(encoding="utf-8")

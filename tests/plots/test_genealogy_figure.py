@@ -10,6 +10,11 @@ from rgprobe.plots import genealogy
 LABELS = (" be", " not", "<i>", ",", " be")
 
 
+def drawn_bars(figure):
+    (bars,) = figure.select_traces({"type": "bar"})
+    return bars
+
+
 @pytest.fixture
 def two_layers():
     """{0,4}, {1}, {2,3} and then {0,1,4}, {2,3}."""
@@ -18,13 +23,20 @@ def two_layers():
 
 
 def test_bars_are_clusters_as_high_as_their_weight(two_layers):
-    bars = genealogy(two_layers[0]).data[-1]
+    bars = drawn_bars(genealogy(two_layers[0]))
     assert sorted(np.round(bars.y, 9)) == [0.2, 0.2, 0.4, 0.4, 0.4, 0.4]
     assert list(bars.x) == [0, 0, 0, 1, 1, 1]
 
 
+def test_colours_are_names_of_colours_for_plotly_warns_of_numbers_in_bars(two_layers):
+    figure = genealogy(two_layers[0])
+    assert all(colour.startswith("rgb(") for colour in drawn_bars(figure).marker.color)
+    (key,) = figure.select_traces({"mode": "markers"})
+    assert (key.marker.coloraxis, list(key.x)) == ("coloraxis", [None])
+
+
 def test_bars_of_a_layer_do_not_overlap(two_layers):
-    bars = genealogy(two_layers[0]).data[-1]
+    bars = drawn_bars(genealogy(two_layers[0]))
     for layer in (0, 1):
         here = np.flatnonzero(np.array(bars.x) == layer)
         low, high = np.array(bars.base)[here], (np.array(bars.base) + np.array(bars.y))[here]
@@ -36,7 +48,7 @@ def test_links_leave_and_arrive_within_the_bars_of_the_clusters_they_join():
     rng = np.random.default_rng(0)
     found = genealogy_of([condense(rng.dirichlet(np.ones(6), size=17)) for _ in range(3)], n_clusters=5)
     figure = genealogy(found)
-    bars, links = figure.data[-1], figure.data[:-1]
+    bars, links = drawn_bars(figure), list(figure.select_traces({"fill": "toself"}))
     assert len(links) == sum((passage.overlap > 0).sum() for passage in found.passages)
     filled = {}
     for link in links:
@@ -54,7 +66,7 @@ def test_links_leave_and_arrive_within_the_bars_of_the_clusters_they_join():
 
 def test_hover_tells_tokens_loss_and_fate(two_layers):
     figure = genealogy(two_layers[1])
-    texts = figure.data[-1].customdata
+    texts = drawn_bars(figure).customdata
     assert texts[0] == "be, not, be<br>3 of 5 tokens<br>loses 0.15 of the 0.35 nats per token lost here"
     assert texts[1].startswith("&lt;i&gt;, ,<br>2 of 5 tokens<br>loses 0.2 of")
     assert figure.data[0].text.endswith("part of a cluster that persists")
@@ -62,7 +74,7 @@ def test_hover_tells_tokens_loss_and_fate(two_layers):
 
 def test_a_flow_is_cut_as_asked():
     flow = synthetic_flow()
-    assert len(genealogy(flow, 1, n_clusters=3).data[-1].x) == 3 * 6
+    assert len(drawn_bars(genealogy(flow, 1, n_clusters=3)).x) == 3 * 6
     assert genealogy(flow).layout.xaxis.title.text == "state"
     with pytest.raises(OptionError, match="n_clusters and loss"):
         genealogy(flow, n_clusters=2, loss=0.1)

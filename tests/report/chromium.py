@@ -13,7 +13,7 @@ PATIENCE = 120  # seconds until a browser that says nothing is given up
 
 
 class Browser:
-    """One tab; `errors` collects what its console and its network complained about, `requests` what it asked for."""
+    """One tab; `errors` collects what its console and its network complained or warned about, `requests` what it asked for."""
 
     def __init__(self, profile, *, width=1280, height=900):
         inward, outward = os.pipe(), os.pipe()
@@ -85,5 +85,5 @@ class Browser:
             self.errors.append(parameters["exceptionDetails"])
         elif method == "Log.entryAdded" and parameters["entry"]["level"] == "error":
             self.errors.append(parameters["entry"])
-        elif method == "Runtime.consoleAPICalled" and parameters["type"] == "error":
+        elif method == "Runtime.consoleAPICalled" and parameters["type"] in ("error", "warning", "trace"):
             self.errors.append(parameters["args"])

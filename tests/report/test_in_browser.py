@@ -15,9 +15,16 @@ def browser(tmp_path_factory):
     opened = Browser(tmp_path_factory.mktemp("profile"))
     try:
         opened.open(path.as_uri())
+        drawn(opened)
         yield opened
     finally:
         opened.close()
+
+
+def drawn(browser):
+    """Waits until what the page carries compressed is unpacked: that takes until after the page has loaded."""
+    seen = "document.querySelector('#condensation .knob')"
+    browser.run(f"new Promise((done) => {{ const look = () => {seen} ? done() : setTimeout(look, 20); look(); }})")
 
 
 def settled(browser):
@@ -74,6 +81,7 @@ def test_the_search_marks_tokens_in_the_text_and_in_the_tree_and_opens_what_hide
 def test_nothing_hangs_over_on_a_phone(browser):
     browser.call("Emulation.setDeviceMetricsOverride", width=390, height=844, deviceScaleFactor=1, mobile=True)
     browser.open(browser.run("location.href"))
+    drawn(browser)
     settled(browser)
     assert browser.run("innerWidth") == 390
     wide = "[...document.querySelectorAll('main *')].filter((e) => e.getBoundingClientRect().right > 391 && "
@@ -81,4 +89,32 @@ def test_nothing_hangs_over_on_a_phone(browser):
     assert browser.run(wide) == []
     assert browser.run("document.documentElement.scrollWidth") <= 390
     browser.call("Emulation.clearDeviceMetricsOverride")
+    assert browser.errors == []
+
+
+def printed(browser):
+    """Figures and unfolded parts that paper would show."""
+    browser.call("Emulation.setEmulatedMedia", media="print")
+    browser.run("window.dispatchEvent(new Event('beforeprint'))")
+    seen = "[...document.querySelectorAll('{}')].filter((e) => e.offsetParent)"
+    shown = browser.run(f"{seen.format('[data-figure]')}.map((e) => e.dataset.figure)")
+    unfolded = browser.run(f"{seen.format('details[open]')}.length")
+    blank = browser.run(f"{seen.format('[data-figure]')}.filter((e) => !e.children.length).length")
+    browser.run("window.dispatchEvent(new Event('afterprint'))")
+    browser.call("Emulation.setEmulatedMedia", media="")
+    return shown, unfolded, blank
+
+
+def test_paper_shows_one_figure_of_each_diagnostic_unless_everything_is_asked_for(browser):
+    everything = browser.run("[...document.querySelectorAll('[data-figure]')].map((e) => e.dataset.figure)")
+    brief, unfolded, blank = printed(browser)
+    names = {key.split("/")[0] for key in everything}
+    assert sorted(key.split("/")[0] for key in brief) == sorted(names)
+    assert {"elimination", "plateau/angle"} <= set(brief)
+    assert (unfolded, blank) == (0, 0)
+    browser.run("document.getElementById('print-all').click()")
+    whole, unfolded, blank = printed(browser)
+    assert (whole, blank) == (everything, 0)
+    assert unfolded > 0
+    assert browser.run("document.querySelectorAll('details[open]').length") == 0
     assert browser.errors == []

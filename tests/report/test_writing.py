@@ -11,6 +11,8 @@ from synthetic_flow import synthetic_flow
 from rgprobe.errors import EnvironmentFault
 from rgprobe.plots.arrays import named_flows
 from rgprobe.report import write_report
+from rgprobe.report.document import packed
+from rgprobe.report.embedding import script_json
 from rgprobe.report.page import page
 
 
@@ -38,8 +40,8 @@ def test_policy_allows_exactly_the_scripts_and_styles_of_the_page(report):
     page = ParsedPage(report)
     rules = dict(rule.strip().split(" ", 1) for rule in page.policy.split(";"))
     assert rules["default-src"] == "'none'"
-    scripts = [digest(text) for tag, kind, text in page.blocks if tag == "script" and kind is None]
-    assert rules["script-src"].split() == scripts
+    (script,) = (text for tag, kind, text in page.blocks if tag == "script" and kind is None)
+    assert rules["script-src"].split() == [digest(page.unpacked("rgprobe-plotly")), digest(script)]
     styles = [digest(text) for tag, _, text in page.blocks if tag == "style"]
     assert rules["style-src"].split() == ["'unsafe-hashes'", *styles, digest("")]
     assert rules["img-src"] == "data: blob:"
@@ -48,11 +50,13 @@ def test_policy_allows_exactly_the_scripts_and_styles_of_the_page(report):
 
 
 def test_nothing_is_fetched(report):
-    assert report.count(get_plotlyjs()) == 1
-    rest = report.replace(get_plotlyjs(), "")
+    page = ParsedPage(report)
+    assert page.unpacked("rgprobe-plotly") == get_plotlyjs()
+    assert set(page.packed) == {"rgprobe-plotly", "rgprobe-data"}
+    rest = report + page.unpacked("rgprobe-data")
     # the name of the SVG namespace is not an address to fetch
     assert re.findall(r"https?://[^\"' ]+", rest) == ["http://www.w3.org/2000/svg"]
-    assert all(link.startswith("#") for link in ParsedPage(report).links)
+    assert all(link.startswith("#") for link in page.links)
     assert "@import" not in rest
     assert "url(" not in rest
 
@@ -85,18 +89,19 @@ def test_hostile_tokens_are_all_in_the_data_as_visible_text(tmp_path):
     tokens = page.data["sources"][0]["prompts"][0]["tokens"]
     assert tokens[:4] == ["<script>alert(1)</script>", "</script><b>", "$$", "␀"]
     assert tokens[4:6] == ["\\ud800", "\\u202e\\u200fabc"]
-    (blob,) = (block for _, kind, block in page.blocks if kind == "application/json")
-    assert not re.search("[<>&\u2028\u2029]", blob)
+    assert not re.search("[<>&\u2028\u2029]", page.unpacked("rgprobe-data"))
+    assert re.fullmatch("[A-Za-z0-9+/=]+", page.packed["rgprobe-data"])
 
 
 def test_size(report):
-    assert len(report.encode()) < 8_000_000
+    assert len(report.encode()) < 2_500_000  # 2 of them are plotly.js
 
 
 def test_too_many_prompts_for_the_size_are_left_out_and_counted(monkeypatch):
     flow = synthetic_flow(prompts=24, positions=10)
     whole = page({"x": flow})
-    monkeypatch.setattr("rgprobe.report.page.LARGEST", len(whole.encode()) + 40_000)
+    without = len(whole.encode()) - len(packed(script_json(ParsedPage(whole).data["sources"])))
+    monkeypatch.setattr("rgprobe.report.page.LARGEST", without + 5_000)
     text = page({"x": flow})
     (source,) = ParsedPage(text).data["sources"]
     assert source["n_prompts"] == len(ParsedPage(whole).data["sources"][0]["prompts"]) == 24
