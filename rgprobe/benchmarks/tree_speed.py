@@ -31,7 +31,7 @@ class TreeOptions:
 
     Args:
         sizes: numbers of tokens, ascending.
-        repeats: timed calls per size; sizes above 1,024 are timed once.
+        repeats: timed calls per size.
         seed: of random beliefs, and of which tokens are drawn.
     """
 
@@ -126,7 +126,7 @@ def measure_trees(
         for done, (case, n) in enumerate(plan):
             on_progress(done, len(plan), f"{case.name}, {n:,} tokens")
             beliefs = sample(case.beliefs(options.seed), n, options.seed)
-            timings.append(_timed(case, beliefs, n, options.repeats if n <= 1024 else 1))
+            timings.append(_timed(case, beliefs, n, options.repeats))
     on_progress(len(plan), len(plan), "done")
     versions = {name: version(name) for name in ("numpy", "scipy")} | {"machine": platform.machine()}
     return TreeResult({case.name: case.title for case in cases}, tuple(timings), asdict(options), versions)

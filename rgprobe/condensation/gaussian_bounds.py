@@ -23,7 +23,7 @@ __all__ = ["SAFE", "MarginalBounds", "Marginals", "Mixed"]
 # Directions of a first and of a sharper bound.
 COARSE, FINE = 4, 8
 # Pairs per block: shorter arrays spend their time in calls, longer ones leave the cache.
-BLOCK = 2048
+BLOCK = 4096
 # Rounding: relative, and absolute in units of eps times the condition of the projected covariances.
 SAFE = 1 - 1e-6
 SLACK = 1e3

@@ -227,12 +227,13 @@ def _download(name: str, revision: str | None) -> Path:
     from huggingface_hub import errors, snapshot_download
 
     # its own errors, those of its HTTP library and of its transfers (RuntimeError) share no base class
-    hub_errors = tuple(each for each in vars(errors).values() if isinstance(each, type) and issubclass(each, Exception))
+    own = (each for each in vars(errors).values() if isinstance(each, type) and issubclass(each, Exception))
+    expected: tuple[type[Exception], ...] = (OSError, ValueError, RuntimeError, *own)
     try:
         return Path(
             snapshot_download(name, revision=revision, allow_patterns=["*.json", "*.safetensors", "*.txt", "*.model"])
         )
-    except (OSError, ValueError, RuntimeError, *hub_errors) as error:
+    except expected as error:
         if is_out_of_memory(error):
             raise
         if isinstance(error, OSError) and error.errno in DISK:
