@@ -1,14 +1,16 @@
 """Do meta-tokens keep what a model computes better than any obvious grouping of its tokens, and at which layers?
 
     python analyses/faithfulness.py SOURCE... --out DIR [--prompts SET|FILE ...] [--texts 30] [--layers 1 3 5] [--draws 50]
-        [--floor 0.5]
+        [--floor 0.5] [--unseen] [--greedy]
 
 The first half of each text is merged to a half and to a quarter of its tokens, at one layer at a time, and the predictions of
 the second half are compared with those of the unpatched model. The tree is grown in the metric of what those predictions
-notice (`rgprobe.probe.merge_metric`). Written to DIR: faithfulness.json, a row per model, layer and size with the distortion of
-every partition in units of merging everything; faithfulness.md, the tree against the best of the groupings by activations
-(Ward's tree, k-means, bipartite matching: whichever has the least mean), with a bootstrap interval over texts for the ratio of
-the means; and faithfulness.svg, both over depth.
+notice (`rgprobe.probe.merge_metric`); with `--unseen`, of what every other one of them notices, and all partitions are scored
+by the rest. `--greedy` adds a partition that goes on from the tree's half to the quarter by trying all pairs of clusters: the
+two whose merging loses least, measured by a patched pass, are merged. Written to DIR: faithfulness.json, a row per model,
+layer and size with the distortion of every partition in units of merging everything; faithfulness.md, the tree against the
+best of the groupings by activations (Ward's tree, k-means, bipartite matching: whichever has the least mean), with a bootstrap
+interval over texts for the ratio of the means; and faithfulness.svg, both over depth.
 """
 
 from __future__ import annotations
@@ -16,17 +18,23 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Iterator, Sequence
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from jaxtyping import Int
+from torch import Tensor
 
 import rgprobe as rg
 from rgprobe.cli.prompt_file import read_prompts
 from rgprobe.condensation import condense
 from rgprobe.models.shipped import prompts_unseen_by
 from rgprobe.probe.merge_metric import DRAWS, FLOOR, state_metrics
+from rgprobe.probe.model import Probe
+from rgprobe.probe.patching import Patch, patched_divergence
+from rgprobe.rate_distortion.measuring import cluster_means
 
 ACTIVATIONS = ("ward", "k_means", "bipartite")
 BASELINES = (*ACTIVATIONS, "windows", "contiguous", "random", "rolled")
@@ -44,6 +52,8 @@ def main() -> None:
     parser.add_argument("--layers", type=int, nargs="+")
     parser.add_argument("--draws", type=int, default=DRAWS)
     parser.add_argument("--floor", type=float, default=FLOOR, help="isotropic part of the metric, in units of its mean")
+    parser.add_argument("--unseen", action="store_true", help="score predictions that the tree has not seen")
+    parser.add_argument("--greedy", action="store_true", help="also merge by measured losses, from the half on: dear")
     options = parser.parse_args()
     torch.set_num_threads(1)
     options.out.mkdir(parents=True, exist_ok=True)
@@ -64,21 +74,67 @@ def measured(source: str, options: argparse.Namespace) -> Iterator[dict[str, Any
     for text in texts:
         (prompt,) = model.encode([text], truncate=True)
         ids = prompt.ids[:LONGEST]
-        merged, scored = torch.arange(1, len(ids) // 2), torch.arange(len(ids) // 2, len(ids))
-        metrics = state_metrics(model, ids, merged, scored=scored, draws=options.draws, floor=options.floor)
+        half, step = len(ids) // 2, 2 if options.unseen else 1
+        merged, seen = torch.arange(1, half), torch.arange(half, len(ids), step)
+        metrics = state_metrics(model, ids, merged, scored=seen, draws=options.draws, floor=options.floor)
         sizes = {share: max(len(merged) // share, 1) for share in SHARES}
         for layer in layers:
             tree = condense(metrics[layer], centroid="shift")
+            greedy = {}
+            if options.greedy:
+                start, end = tree.cut(n_clusters=sizes[SHARES[0]]), sizes[SHARES[-1]]
+                greedy["greedy"] = merged_by_measured_loss(model, ids, merged, seen, layer, start, end)
             curve = rg.faithfulness(
-                model, ids, layer=layer, tree=tree, merge=slice(1, len(ids) // 2), sizes=tuple(sizes.values()),
-                baselines=BASELINES,
+                model, ids, layer=layer, tree=tree, merge=slice(1, half), score=slice(half + step - 1, None, step),
+                sizes=tuple(sizes.values()), baselines=BASELINES, partitions=greedy,
             )  # fmt: skip
             for share, size in sizes.items():
                 cell = found.setdefault((layer, share), {name: [] for name in curve.partitions})
                 for name in curve.partitions:
                     cell[name].append(float(curve.data["relative"].sel(partition=name, clusters=size)))
     for (layer, share), cell in found.items():
-        yield {"model": model.name, "layer": layer, "depth": layer / model.n_blocks, "share": share, "relative": cell}
+        known = {name: values for name, values in cell.items() if np.isfinite(values).all()}
+        yield {
+            "model": model.name, "layer": layer, "depth": layer / model.n_blocks, "share": share, "relative": known,
+            "scored": "unseen" if options.unseen else "seen",
+        }  # fmt: skip
+
+
+def merged_by_measured_loss(
+    model: Probe,
+    ids: Int[Tensor, " tokens"],
+    merged: Int[Tensor, " merged"],
+    scored: Int[Tensor, " scored"],
+    layer: int,
+    labels: Int[np.ndarray, " merged"],
+    size: int,
+) -> Int[np.ndarray, " merged"]:
+    """Go on from ``labels`` to ``size`` clusters by the pair whose merging loses least when it is tried.
+
+    A pair that has been tried keeps what it added, whatever was merged elsewhere since.
+    """
+
+    def patch(grouped: np.ndarray) -> Patch:
+        clusters = torch.from_numpy(np.unique(grouped, return_inverse=True)[1])
+
+        def means(states: Tensor) -> Tensor:
+            row = states.clone()
+            row[merged] = cluster_means(states[merged], clusters.to(states.device))
+            return row
+
+        return means
+
+    added: dict[frozenset[int], float] = {}  # by a pair of clusters, each known by a label that no other ever has
+    labels, fresh = labels.copy(), len(labels)
+    while len(clusters := np.unique(labels)) > size:
+        pairs = [(a, b) for a, b in combinations(clusters.tolist(), 2) if frozenset((a, b)) not in added]
+        tried = [labels, *(np.where(labels == b, a, labels) for a, b in pairs)]
+        whole, *each = patched_divergence(model, ids, [patch(x) for x in tried], state=layer, score=scored).tolist()
+        added |= {frozenset(pair): loss - whole for pair, loss in zip(pairs, each, strict=True)}
+        best = min((frozenset(pair) for pair in combinations(clusters.tolist(), 2)), key=added.__getitem__)
+        labels[np.isin(labels, list(best))] = fresh
+        fresh += 1
+    return np.unique(labels, return_inverse=True)[1]
 
 
 def compared(row: dict[str, Any]) -> tuple[str, float, float, float]:

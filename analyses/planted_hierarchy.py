@@ -1,9 +1,10 @@
 """Does a tree made of what a trained model computes on one sentence show the parse of that sentence?
 
-    python analyses/planted_hierarchy.py train RUNS [--shapes varied fixed] [--readers bidirectional standard gauge] [--seeds
-    0 1 2] python analyses/planted_hierarchy.py trees RUNS [--sentences 24] [--contexts 32] [--nulls 5] [--nulls-beliefs 1]
-    python analyses/planted_hierarchy.py tables RUNS python analyses/planted_hierarchy.py figure RUNS FILE.svg python
-    analyses/planted_hierarchy.py brackets SOURCE --brackets FILE.ptb [--state K] [--contexts 24]
+    python analyses/planted_hierarchy.py train RUNS [--shapes varied fixed] [--readers bidirectional ...] [--seeds 0 1 2]
+    python analyses/planted_hierarchy.py trees RUNS [--sentences 24] [--contexts 32] [--nulls 5] [--beliefs 1]
+    python analyses/planted_hierarchy.py tables RUNS
+    python analyses/planted_hierarchy.py figure RUNS FILE.svg
+    python analyses/planted_hierarchy.py brackets SOURCE --brackets FILE.ptb [--state K] [--contexts 24]
 
 The first trains models that fill gaps (`cloze_models.py`). The second builds trees of single sentences, at every state:
 average linkage on the interaction between leaves (how much the prediction of one changes when the state of another is
