@@ -1,17 +1,22 @@
 """Kills, full disks, read-only folders, races, other clocks: no torn file, nothing lost, resumed results identical."""
 
 import collections
+import itertools
+import json
 import os
 import random
+import shutil
+import signal
 import subprocess
 import time
 from contextlib import contextmanager
 
 import pytest
+import safetensors.torch
 from forked import Fork, at_change, contents, die
 from long_commands import COMMANDS, comparable, without_drawing
 
-KILLS, DISKS, PAIRS = (2, 50), (2, 20), (1, 20)
+KILLS, CHANGES, DISKS, PAIRS = (2, 50), (2, 50), (2, 20), (1, 20)
 
 
 @pytest.fixture(scope="module", params=COMMANDS)
@@ -34,38 +39,63 @@ def reference(command, tmp_path_factory):
 
 
 def torn(command, found, reference):
-    """Files that are neither absent nor exactly what an undisturbed run writes."""
+    """Files that are neither what an undisturbed run writes nor, where records and weights change on the way, readable."""
     whole = comparable(command, reference)
-    return [name for name, content in comparable(command, found).items()
-            if name in whole and content != whole[name] and not name.endswith((".json", ".safetensors"))]  # fmt: skip
+    return [name for name, content in found.items() if content != whole.get(name) and not readable(name, content)]
+
+
+def readable(name, content):
+    if not name.endswith((".json", ".safetensors")):
+        return False
+    try:
+        json.loads(content) if name.endswith(".json") else safetensors.torch.load(content)
+    except (ValueError, safetensors.SafetensorError):
+        return False
+    return True
 
 
 def name_of(command):
     return type(command).__name__.lower()
 
 
+def killed_at_random_instants(command, seconds, place):
+    """Folders of forks killed at random instants of CPU time, without end; forks that were done before do not count."""
+    draw = random.Random(0)
+    for number in itertools.count():
+        out = place / f"instant-{number}" / "out"
+        if Fork(command(out)).kill_at(draw.uniform(0, seconds)).ended().code == -signal.SIGKILL:
+            yield out
+
+
+def killed_at_changes(command, place, *, step):
+    """Folders of forks killed at every `step`-th change of a file."""
+    for change in itertools.count(1, step):
+        out = place / f"change-{change}" / "out"
+        if Fork(command(out), before=at_change(change, die, below=out.parent)).ended().code != -signal.SIGKILL:
+            return  # it does not change files as often
+        yield out
+
+
 def test_killed_at_any_instant(command, reference, full, tally, tmp_path):
     """SIGKILL at random instants of CPU time, and at every change of a file; then the same command again."""
     expected, seconds = reference
-    draw = random.Random(0)
-    count = KILLS[full]
+    kinds = {
+        "at random instants": itertools.islice(killed_at_random_instants(command, seconds, tmp_path), KILLS[full]),
+        "at changes of files": itertools.islice(
+            killed_at_changes(command, tmp_path, step=1 if full else 9), CHANGES[full]
+        ),
+    }
     outcomes = collections.Counter()
-    for number in range(2 * count):
-        out = tmp_path / f"killed-{number}" / "out"
-        if number < count:
-            ended = Fork(command(out)).kill_at(draw.uniform(0, seconds)).ended()
-        else:
-            change = 1 + (number - count) * (1 if full else 9)
-            ended = Fork(command(out), before=at_change(change, die, below=out.parent)).ended()
-        outcomes["killed" if ended.code == -9 else "too late"] += 1
-        found, _ = contents(out)
-        assert torn(command, found, expected) == [], number
-        again = Fork(command.resumed(out)).ended()
-        assert again.code == 0, (number, again.err)
-        found, unfinished = contents(out)
-        assert unfinished == [], number
-        assert comparable(command, found) == comparable(command, expected), number
-        outcomes["identical"] += 1
+    for kind, outs in kinds.items():
+        for out in outs:
+            assert torn(command, contents(out)[0], expected) == [], out
+            again = Fork(command.resumed(out)).ended()
+            assert again.code == 0, (out, again.err)
+            found, unfinished = contents(out)
+            assert unfinished == [], out
+            assert comparable(command, found) == comparable(command, expected), out
+            shutil.rmtree(out)
+            outcomes[kind] += 1
     tally(f"kills of {name_of(command)}", **outcomes)
 
 
@@ -97,10 +127,9 @@ def test_disk_full(command, reference, full, tally, tmp_path):
             ended = Fork(command(earlier)).ended()
             found, unfinished = contents(earlier)
             outcomes[f"exit {ended.code}"] += 1
-            assert ended.code in (0, 3) or (name_of(command) == "train" and ended.code == 99), ended.err
+            assert ended.code in (0, 3), ended.err
             if ended.code == 3:
                 assert ended.err.startswith("rgprobe: "), ended.err
-            assert "Error" not in ended.err or "No space left" in ended.err, ended.err
             assert torn(command, found, expected) == []
             assert unfinished == []
             filler.unlink()
@@ -118,7 +147,7 @@ def test_read_only_directory(command, reference, tmp_path):
         (out / "earlier").write_text("precious")
         subprocess.run(["mount", "-o", "remount,ro", disk], check=True)
         ended = Fork(command(out)).ended()
-        assert ended.code == 3 or (name_of(command) == "train" and "EnvironmentFault" in ended.err), ended.err
+        assert ended.code == 3, ended.err
         assert contents(out)[0] == {"earlier": b"precious"}
 
 
@@ -129,7 +158,6 @@ def test_two_runs_into_one_directory(command, reference, full, tally, tmp_path):
     for number in range(PAIRS[full]):
         out = tmp_path / f"pair-{number}"
         pair = [Fork(command(out)), Fork(command(out))]
-        start = time.monotonic()
         ended = [each.ended() for each in pair]
         codes = tuple(sorted(each.code for each in ended))
         outcomes[str(codes)] += 1
@@ -137,7 +165,6 @@ def test_two_runs_into_one_directory(command, reference, full, tally, tmp_path):
             assert each.code == 0 or "lock held by another run" in each.err or "already holds" in each.err, each.err
         assert 0 in codes
         assert comparable(command, contents(out)[0]) == comparable(command, expected)
-        outcomes["slowest s"] = max(outcomes["slowest s"], round(time.monotonic() - start))
     tally(f"races of {name_of(command)}", **outcomes)
 
 
