@@ -8,8 +8,17 @@ function draw(element) {
   const { data: traces, layout } = drawings.get(element)();
   const template = data.templates[dark.matches && !printing ? "dark" : "light"];
   const config = { responsive: true, displaylogo: false, modeBarButtons: [["toImage"]] };
-  if (element.clientWidth < 480) narrow(traces, layout);
-  return window.Plotly.react(element, traces, { ...layout, template, autosize: true }, config);
+  if (!printing && element.clientWidth < 480) narrow(traces, layout);
+  const size = printing ? onPaper(element, layout) : { autosize: true };
+  return window.Plotly.react(element, traces, { ...layout, template, ...size }, config);
+}
+
+// Widths that fit on A4 and on letter: anything wider would shrink the whole page.
+function onPaper(element, layout) {
+  const wide = element.matches(".wide *, .view *");
+  const height = wide ? layout.height : Math.min(layout.height, 270);
+  for (const each of layout.annotations ?? []) each.font = { ...each.font, size: 8 };
+  return { width: wide ? 680 : 330, height, autosize: false, font: { size: wide ? 10 : 9 }, margin: { l: 48, r: 24, t: 30, b: 40 } };
 }
 
 // On a phone: colour bar above the map, labels of the ends where maps do not meet, no numbers in cells too small for them.
@@ -29,6 +38,11 @@ function narrow(traces, layout) {
     layout[key] = { ...layout[key], ticktext };
   });
   layout.height += 70;
+  if (layout.annotations?.length > 2) {
+    layout.height *= 0.62;
+    Object.assign(layout.margin, { l: 6, r: 6, t: 60, b: 6 });
+    for (const each of layout.annotations) Object.assign(each, { text: each.text.replace(": ", "<br>").replace(/ of \d+ tokens/, ""), font: { size: 10 } });
+  }
   const columns = traces.reduce((sum, trace) => sum + (trace.type === "heatmap" ? trace.x?.length ?? 99 : 0), 0);
   for (const trace of traces) if (columns > 6) delete trace.texttemplate;
 }
@@ -66,7 +80,7 @@ window.addEventListener("beforeprint", () => {
     part.open = true;
     unfolded.add(part);
   }
-  for (const element of drawings.keys()) if (whole || element.matches(".lead *, .view *, details[open] *")) visible.add(element);
+  for (const element of drawings.keys()) if (whole || element.matches(".grid:not(.pair) > .lead *, .wide.lead *, .view *, details[open] *")) visible.add(element);
   redraw();
 });
 window.addEventListener("afterprint", () => {
