@@ -8,6 +8,7 @@ import torch
 from condensation_cases import CENTROIDS, categorical, gaussian, nested, weights
 
 from rgprobe.condensation import condense, cost_table
+from rgprobe.condensation.categorical_bounds import moment_bound, pool_bound
 from rgprobe.condensation.categorical_costs import CategoricalMoment, CategoricalPool
 from rgprobe.condensation.gaussian_costs import GaussianMoment, GaussianPool, GaussianShift
 from rgprobe.condensation.reference import condense_reference
@@ -121,6 +122,13 @@ def test_categorical_bounds_hold_for_any_two_classes_and_shares(centroid):
             slots = SLOTS["categorical", centroid](rows[[i, j]], np.array([share, 1 - share]))
             bound, cost = slots.bounds(slice(0, 1), slice(1, 2))[0, 0], slots.costs(0, np.array([1]))[0]
             assert bound <= cost * (1 + 1e-9)
+
+
+def test_bounds_that_equal_their_cost_stay_below_it():
+    """Rounding must never lift a bound above a cost: nothing in common (moment) and equal weights (pool) leave no room."""
+    half, squared = np.array([0.5]), np.array([1e-9, 0.1, 0.5, 0.9])
+    assert (moment_bound(np.array([1.0]), half, half) < np.log(2)).all()
+    assert (pool_bound(squared, half, half) < -np.log1p(-squared)).all()
 
 
 @pytest.mark.usefixtures("_never_eager")

@@ -43,8 +43,11 @@ def test_falls_in_the_budget_and_brackets_the_least_number_of_clusters(seed, one
 
 def test_a_budget_that_is_none_is_refused():
     tree = condense(categorical(4))
-    for wrong in ({}, {"loss": 0.1, "fraction": 0.1}, {"loss": -0.1}, {"fraction": 1.5}, {"loss": float("nan")}):
-        with pytest.raises(OptionError):
+    for wrong, culprit in (
+        ({}, "budget"), ({"loss": 0.1, "fraction": 0.1}, "budget"), ({"loss": -0.1}, "loss"), ({"fraction": 1.5}, "fraction"),
+        ({"loss": float("nan")}, "loss"),
+    ):  # fmt: skip
+        with pytest.raises(OptionError, match=f"^{culprit}:"):
             effective_tokens(tree, **wrong)
 
 

@@ -159,6 +159,13 @@ def test_runs_of_neighbours_agree_by_adjacency_and_a_shift_knows_it():
     assert abs(np.mean(above["shifted"])) < 2.5 * error["shifted"]
 
 
+def test_draws_are_those_of_their_seed_and_the_seed_is_zero():
+    found = genealogy([condense(categorical(15, seed=s)) for s in (1, 2)], n_clusters=5)
+    drawn = chance_agreement(found, draws=5)
+    np.testing.assert_array_equal(drawn, chance_agreement(found, draws=5, seed=0))
+    assert not np.array_equal(drawn, chance_agreement(found, draws=5, seed=1))
+
+
 def test_another_text_is_laid_on_position_by_position():
     texts = [genealogy([condense(categorical(15, seed=s)) for s in pair], n_clusters=5) for pair in ((1, 2), (3, 4))]
     one, other = texts

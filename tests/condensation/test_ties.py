@@ -58,6 +58,11 @@ def test_ties_are_counted():
     assert condense(0.8 * np.eye(4) + 0.05).n_ties == 1
 
 
+def test_ties_of_neighbours_are_counted():
+    assert condense(categorical(17), adjacency="contiguous").n_ties == 0
+    assert condense(np.tile(categorical(1), (5, 1)), adjacency="contiguous").n_ties == 3
+
+
 def test_tied_pairs_go_by_weight_then_content():
     """The two least rows in lexicographic order merge first, wherever they stand."""
     corners = 0.5 * np.eye(4) + 0.125  # dyadic: no rounding in the row sums; row 3 is the least, row 2 the next

@@ -103,6 +103,17 @@ def test_published_values():
     assert jeffreys(standard, wide).item() == pytest.approx(kl(standard, wide).item() + kl(wide, standard).item())
 
 
+def test_one_variance_against_another_to_rounding():
+    """Of a divergence e - log(1 + e) both forms are accurate where they meet: the series and the difference."""
+    e = torch.cat([torch.linspace(-0.2, 0.2, 401), torch.logspace(-12, -1, 45), -torch.logspace(-12, -1, 45)]).double()
+    variance = (1 + e)[e != 0].unsqueeze(-1)
+    mean = torch.zeros_like(variance)
+    found = kl(Gaussian.from_diagonal(mean, variance), Gaussian.from_diagonal(mean, torch.ones_like(variance)))
+    for value, v in zip(found, variance.flatten().tolist(), strict=True):
+        with mpmath.workdps(60):
+            assert relative_error(value, (mpmath.mpf(v) - 1 - mpmath.log(mpmath.mpf(v))) / 2) < 3e-15
+
+
 @pytest.mark.parametrize(("n", "m", "k"), [(1, 1, 1), (5, 3, 2), (7, 7, 9), (3, 11, 17)])
 def test_pairwise_equals_textbook_loop(n, m, k):
     p, q = random_beliefs(1, n, k=k), random_beliefs(2, m, k=k)

@@ -1,8 +1,9 @@
 """Gauge frames: group laws, pushforward, and transport in one common frame against the double loop."""
 
+import mpmath
 import pytest
 import torch
-from gaussian_cases import generator, normal, random_beliefs, rotated, spectrum, symmetric
+from gaussian_cases import exact, generator, normal, random_beliefs, rotated, spectrum, symmetric
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -70,6 +71,23 @@ def test_a_common_map_costs_near_equal_beliefs_no_digits(group, condition):
     expected = kl(p, q)
     torch.testing.assert_close(kl(to_common_frame(p, u), to_common_frame(q, u)), expected, rtol=1e-12, atol=0)
     torch.testing.assert_close(kl(pushforward(p, u), pushforward(q, u)), expected, rtol=1e-12, atol=0)
+
+
+@pytest.mark.parametrize("condition", [1.0, 1e3, 1e6])
+def test_a_common_frame_of_any_condition_matches_60_digits(condition):
+    """The inverse of the frame is refined: solved in float64 alone it would be off by eps times the condition."""
+    k, g = 5, generator(9)
+    left, _ = torch.linalg.qr(normal(g, k, k))
+    right, _ = torch.linalg.qr(normal(g, k, k))
+    u = left * spectrum(k, condition) @ right
+    p = Gaussian.from_diagonal(normal(g, k), normal(g, k).exp())
+    found = to_common_frame(p, u)
+    with mpmath.workdps(60):
+        inverse = exact(u) ** -1
+        references = inverse * exact(p.mean), inverse * exact(p.covariance) * inverse.T
+        for value, reference in zip((found.mean, found.covariance), references, strict=True):
+            largest = max(abs(v) for v in reference)
+            assert max(abs(v - w) for v, w in zip(exact(value), reference, strict=True)) < 3e-16 * largest
 
 
 def test_pushforward_is_the_law_of_the_image_and_composes():
