@@ -5,7 +5,7 @@
 A mutant is one changed operator, comparison, constant, condition or dropped statement. Every mutant runs in a fork of one
 process that has the libraries loaded but nothing of rgprobe; its source is never written to the disk. The file of tests named
 in FIRST runs before the others are even collected, since it notices most mutants. What is printed and logged: the mutants that
-no test noticed, and the share of the others. Those of `equivalent_mutants.json` compute the same; it says why.
+no test noticed, and the share of the others. Those of `equivalent_mutants.json` compute the same, and are not run; it says why.
 """
 
 from __future__ import annotations
@@ -35,14 +35,16 @@ TESTS = {
 }
 # by which tests to begin, so that most mutants are noticed at once
 FIRST = {
-    "averaging": "test_averaging", "divergence": "test_divergence", "double_double": "test_divergence",
+    "averaging": "test_averaging", "divergence": "test_divergence", "double_double": "test_double_double",
     "exponential": "test_exponential", "record": "test_record", "structures": "test_record", "transport": "test_transport",
     "validation": "test_record", "whitening": "test_transport", "agglomeration": "test_condensing",
     "agreement": "test_agreement", "beliefs": "test_condensing", "categorical_costs": "test_merge_costs",
     "condensing": "test_condensing", "gaussian_costs": "test_merge_costs", "newick": "test_tree", "parents": "test_tree",
     "partition": "test_partition", "reference": "test_merge_costs", "ties": "test_ties", "tree": "test_tree",
     "components": "test_components", "genealogy": "test_genealogy", "chance_agreement": "test_genealogy",
-    "effective_tokens": "test_effective_tokens",
+    "effective_tokens": "test_effective_tokens", "cost_table": "test_cost_table", "categorical_bounds": "test_cost_table",
+    "gaussian_bounds": "test_cost_table", "brackets": "test_brackets", "treebank": "test_treebank",
+    "explorer": "test_explorer", "interaction_tree": "test_interaction_tree",
 }  # fmt: skip
 OPERATORS = {
     ast.Add: ast.Sub, ast.Sub: ast.Add, ast.Mult: ast.Div, ast.Div: ast.Mult, ast.FloorDiv: ast.Mult, ast.Mod: ast.Mult,
@@ -66,6 +68,7 @@ class Mutant:
         change: what, in words.
         source: the whole changed source.
         text: the line before the change.
+        place: which of the places in that line that can be changed so, from 1.
     """
 
     path: str
@@ -73,24 +76,28 @@ class Mutant:
     change: str
     source: str
     text: str = ""
+    place: int = 1
 
     @property
     def name(self) -> str:
         """By which it is known for as long as its line stands, wherever in the file."""
-        return f"{self.path}: {self.change} in {self.text}"
+        which = "" if self.place == 1 else f" ({self.place})"
+        return f"{self.path}: {self.change}{which} in {self.text}"
 
 
 def mutants_of(path: Path) -> list[Mutant]:
     """Every mutant of a file, in the order of its lines."""
     text = path.read_text("utf-8")
-    found = []
+    found, places = [], Counter()
     for number, (node, change, _) in enumerate(_sites(ast.parse(text))):
         tree = ast.parse(text)
         _, _, apply = next(site for index, site in enumerate(_sites(tree)) if index == number)
         apply()
         changed = ast.unparse(ast.fix_missing_locations(tree))
         line = text.splitlines()[node.lineno - 1].strip()
-        found.append(Mutant(str(path.relative_to(ROOT)), node.lineno, change, changed, line))
+        places[node.lineno, change] += 1
+        name = str(path.relative_to(ROOT))
+        found.append(Mutant(name, node.lineno, change, changed, line, places[node.lineno, change]))
     return sorted(found, key=lambda mutant: mutant.line)
 
 
@@ -236,9 +243,7 @@ def main() -> None:
     _load_libraries()
     known = _read_log(options.log)
     chosen = floor_mutants(options.floor, sample=options.sample, seed=options.seed)
-    for path in {mutant.path for mutant in chosen[:1]}:
-        if is_noticed(Mutant(path, 0, "nothing", (ROOT / path).read_text("utf-8")), TESTS[options.floor]):
-            sys.exit("the tests fail without any mutant")
+    _require_clean(chosen[0].path, TESTS[options.floor], known, options.log)
     equivalent = json.loads(EQUIVALENT.read_text("utf-8"))
     outcomes = Counter(_outcome(mutant, TESTS[options.floor], known, equivalent, options.log) for mutant in chosen)
     share = outcomes["noticed"] / (len(chosen) - outcomes["equivalent"])
@@ -252,23 +257,39 @@ def main() -> None:
         options.record.write_text(json.dumps(record, indent=1, sort_keys=True) + "\n", encoding="utf-8")
 
 
+def _require_clean(path: str, tests: tuple[str, ...], known: dict[str, bool], log: Path) -> None:
+    """Tests that fail without any mutant would notice every mutant."""
+    files = sorted(file for place in tests for file in [ROOT / place, *(ROOT / place).rglob("*.py")] if file.is_file())
+    key = f"nothing changed #{hash_of(''.join(file.read_text('utf-8') for file in files))}"
+    if key not in known:
+        failed = is_noticed(Mutant(path, 0, "nothing", (ROOT / path).read_text("utf-8")), tests)
+        _log(log, {"mutant": key, "noticed": failed})
+        known[key] = failed
+    if known[key]:
+        sys.exit("the tests fail without any mutant")
+
+
 def _outcome(
     mutant: Mutant, tests: tuple[str, ...], known: dict[str, bool], equivalent: dict[str, str], log: Path
 ) -> str:
-    """ "noticed", "equivalent" or "survived"; what was not known before is run and logged."""
+    """ "noticed", "equivalent" (not run) or "survived"; what was not known before is run and logged."""
+    if mutant.name in equivalent:
+        return "equivalent"
     key = f"{mutant.name} #{hash_of(mutant.source)}"
     if key not in known:
         start = _children()
         known[key] = is_noticed(mutant, tests)
-        with log.open("a") as lines:
-            entry = {"mutant": key, "line": mutant.line, "noticed": known[key], "cpu_s": round(_children() - start, 1)}
-            lines.write(json.dumps(entry) + "\n")
+        entry = {"mutant": key, "line": mutant.line, "noticed": known[key], "cpu_s": round(_children() - start, 1)}
+        _log(log, entry)
     if known[key]:
         return "noticed"
-    if mutant.name in equivalent:
-        return "equivalent"
     sys.stdout.write(f"survived: {mutant.path}:{mutant.line} {mutant.change} in {mutant.text}\n")
     return "survived"
+
+
+def _log(log: Path, entry: dict[str, object]) -> None:
+    with log.open("a") as lines:
+        lines.write(json.dumps(entry) + "\n")
 
 
 def _children() -> float:
