@@ -10,12 +10,17 @@ version = release = version_of("rgprobe")
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
 exclude_patterns = ["runs"]
 html_theme = "alabaster"
-html_theme_options = {"description": "Renormalization-group flow in transformers, measured", "page_width": "72rem"}
-html_sidebars = {"**": ["about.html", "navigation.html", "searchfield.html"]}
+html_theme_options = {"description": "Renormalization-group flow in transformers, measured", "page_width": "76rem"}
+html_sidebars = {"**": ["about.html", "searchfield.html", "navigation.html"]}
+html_static_path = ["_static"]
+html_css_files = ["site.css"]
 
 napoleon_use_ivar = True  # a property that a class lists among its attributes is described once
-default_role = "code"  # single backticks, as docstrings have them
-autodoc_typehints = "none"  # shapes are in the signatures already
+default_role = "py:obj"  # single backticks, as docstrings have them: a link where the name is on the site, else code
+autodoc_typehints = "description"
+autodoc_typehints_description_target = "documented"
+python_use_unqualified_type_names = True
+maximum_signature_line_length = 88
 autodoc_member_order = "bysource"
 myst_heading_anchors = 3
 myst_links_external_new_tab = True
