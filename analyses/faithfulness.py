@@ -161,6 +161,23 @@ def table(rows: Sequence[dict[str, Any]]) -> Iterator[str]:
         yield f"| {' | '.join(cells)} |"
 
 
+def unseen_table(rows: Sequence[dict[str, Any]]) -> Iterator[str]:
+    """Markdown: a line per model, layer, size and kind of prediction, with merging by measured loss where it was tried."""
+    yield (
+        "| model | layer | tokens kept | predictions | texts | tree / best (95%) | by measured loss / best | best grouping |"
+    )
+    yield "|---|---|---|---|---|---|---|---|"
+    for row in rows:
+        best, ratio, low, high = compared(row)
+        mean = {name: float(np.mean(values)) for name, values in row["relative"].items()}
+        cells = (
+            row["model"], str(row["layer"]), f"1/{row['share']}", row["scored"], str(len(row["relative"]["tree"])),
+            f"{ratio:.2f} ({low:.2f} to {high:.2f})",
+            f"{mean['greedy'] / mean[best]:.2f}" if "greedy" in mean else "", f"{mean[best]:.3f} ({best})",
+        )  # fmt: skip
+        yield f"| {' | '.join(cells)} |"
+
+
 def draw(rows: Sequence[dict[str, Any]], path: Path) -> None:
     """Relative distortion over depth: a panel per model and size."""
     from matplotlib.figure import Figure
