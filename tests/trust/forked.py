@@ -63,10 +63,11 @@ class Fork:
     def kill_at(self, seconds):
         """SIGKILL once the fork has used so much CPU time; no more often than it ends by itself."""
         while os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
-            if self.cpu() >= seconds:
+            left = seconds - self.cpu()
+            if left <= 0:
                 os.kill(self.pid, signal.SIGKILL)
                 break
-            time.sleep(0.001)
+            time.sleep(max(0.001, left))  # one thread uses no more CPU time than passes
         return self
 
     def cpu(self):

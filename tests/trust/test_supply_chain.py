@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tomllib
 import zipfile
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -29,10 +30,12 @@ ALLOWED = {
 SUSPECT = {"subprocess", "huggingface_hub", "pickletools", "multiprocessing"}
 
 
+@cache
 def _nodes():
-    for path in sorted(PACKAGE.rglob("*.py")):
-        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
-            yield path.relative_to(PACKAGE).as_posix(), node
+    """(file, node) of every import, call and keyword; parsed once for all tests."""
+    kinds = (ast.Import, ast.ImportFrom, ast.Call, ast.keyword)
+    return [(path.relative_to(PACKAGE).as_posix(), node) for path in sorted(PACKAGE.rglob("*.py"))
+            for node in ast.walk(ast.parse(path.read_text("utf-8"))) if isinstance(node, kinds)]  # fmt: skip
 
 
 def _imported(node):
