@@ -40,8 +40,8 @@ PROMPT_FILES = {
 }  # fmt: skip
 
 
-def everything(sources, root, *, full):
-    """All cases, each with the name of its "suite"."""
+def everything(sources, root, *, full, suites):
+    """All cases of these suites, each with the name of its "suite"."""
     size = {name: sizes[full] for name, sizes in SIZES.items()}
     makers = [
         ("weights", weights(sources, root / "weights", size["weights"])), ("attacks", hand_made(sources, root / "attacks")),
@@ -51,7 +51,8 @@ def everything(sources, root, *, full):
         ("results", results(root / "results", size["results"])),
         ("with_manifest", with_manifest(sources, root / "shipped", size["with_manifest"])),
     ]  # fmt: skip
-    return [{"suite": suite, "writes": [], "codes": [2], **case} for suite, cases in makers for case in cases]
+    return [{"suite": suite, "writes": [], "codes": [2], **case} for suite, cases in makers if suite in suites
+            for case in cases]  # fmt: skip
 
 
 def weights(sources, root, count):
