@@ -37,12 +37,13 @@ TESTS = {
 FIRST = {
     "averaging": "test_averaging", "divergence": "test_divergence", "double_double": "test_double_double",
     "exponential": "test_exponential", "record": "test_record", "structures": "test_record", "transport": "test_transport",
-    "validation": "test_record", "whitening": "test_transport", "agglomeration": "test_condensing",
+    "validation": "test_averaging", "whitening": "test_transport", "agglomeration": "test_condensing",
     "agreement": "test_agreement", "beliefs": "test_condensing", "categorical_costs": "test_merge_costs",
     "condensing": "test_condensing", "gaussian_costs": "test_merge_costs", "newick": "test_tree", "parents": "test_tree",
     "partition": "test_partition", "reference": "test_merge_costs", "ties": "test_ties", "tree": "test_tree",
     "components": "test_components", "genealogy": "test_genealogy", "chance_agreement": "test_genealogy",
     "effective_tokens": "test_effective_tokens", "cost_table": "test_cost_table", "categorical_bounds": "test_cost_table",
+    "gaussian/reference": "test_transport",
     "gaussian_bounds": "test_cost_table", "brackets": "test_brackets", "treebank": "test_treebank",
     "explorer": "test_explorer", "interaction_tree": "test_interaction_tree",
 }  # fmt: skip
@@ -187,7 +188,8 @@ def floor_mutants(floor: str, *, sample: int | None, seed: int) -> list[Mutant]:
 
 def is_noticed(mutant: Mutant, tests: tuple[str, ...]) -> bool:
     """Run the tests on a mutant in forks of this process, which must not have imported rgprobe."""
-    first = f"{tests[0]}/{FIRST.get(Path(mutant.path).stem, '')}.py"
+    path = Path(mutant.path)
+    first = f"{tests[0]}/{FIRST.get(f'{path.parent.name}/{path.stem}', FIRST.get(path.stem, ''))}.py"
     stages = [[first, mutant.path]] if (ROOT / first).is_file() else []
     return any(_fails(mutant, places) for places in [*stages, [place for place in tests if (ROOT / place).exists()]])
 
