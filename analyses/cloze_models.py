@@ -75,7 +75,7 @@ def fixed() -> Language:
 
 def varied(leaves: int = 12) -> Language:
     """A tree of its own for every sentence."""
-    rules = varied_hierarchy.grammar(vocabulary=16, synonyms=4)
+    rules = varied_hierarchy.grammar(vocabulary=8, synonyms=2)
 
     def draw(samples: int, seed: int) -> tuple[np.ndarray, list[Clades], np.ndarray]:
         drawn = varied_hierarchy.sample(rules, samples=samples, leaves=leaves, seed=seed)
@@ -91,7 +91,7 @@ def varied(leaves: int = 12) -> Language:
 
 
 LANGUAGES: dict[str, Callable[[], Language]] = {"fixed": fixed, "varied": varied}
-STEPS = {"fixed": 2000, "varied": 3000}
+STEPS = {"fixed": 2000, "varied": 5000}
 
 
 @dataclass(frozen=True)

@@ -51,7 +51,7 @@ def main() -> None:
         if name == "train":
             command.add_argument("--readers", nargs="+", choices=READERS, default=READERS)
             command.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-            command.add_argument("--steps", type=int, help="instead of 2,000 (fixed) and 3,000 (varied)")
+            command.add_argument("--steps", type=int, help="instead of 2,000 (fixed) and 5,000 (varied)")
         if name == "trees":
             for option, default in (("sentences", 24), ("contexts", 32), ("nulls", 5), ("beliefs", 1)):
                 command.add_argument(f"--{option}", type=int, default=default)

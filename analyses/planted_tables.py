@@ -125,11 +125,11 @@ def _panel(axis: Any, result: dict[str, Any], reader: str) -> None:
                 mark = {"marker": "o", "label": key} if kind == "trained" else {}
                 axis.plot(*zip(*points, strict=True), line, color=colour, markersize=2.5, linewidth=1, **mark)
     blind = entry["best"]["any"]["baselines"]
-    for name in ("random, neighbours", "parses of other sentences"):
-        axis.axhline(blind[name]["f1"], color="0.8", lw=0.8, zorder=0)
-        axis.annotate(name, (0, blind[name]["f1"]), color="0.5", fontsize=5.5, va="bottom")
+    for name, line in (("parses of other sentences", "-"), ("random, neighbours", ":")):
+        axis.axhline(blind[name]["f1"], color="0.65", lw=1.2, ls=line, zorder=0, label=name)
+    axis.plot([], [], "--", color="0.3", lw=1, label="untrained")
     axis.set(
-        title=f"{result['shape']}, {reader}", xlabel="state", ylim=(0, 1.03), xticks=range(len(entry["ancestors"][0]))
+        title=f"{result['shape']}, {reader}", xlabel="state", ylim=(0, 1.05), xticks=range(len(entry["ancestors"][0]))
     )
     axis.set_ylabel("bracket F1")
 
