@@ -1,10 +1,7 @@
-"""The HTML document around a page: its policy, its style, and what it carries compressed, plotly.js among it."""
+"""The HTML document around a page: its policy, its style, its data and scripts, plotly.js among them."""
 
 from __future__ import annotations
 
-import base64
-import functools
-import gzip
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from importlib.resources import files
@@ -16,13 +13,9 @@ from rgprobe.plots.style import template
 from rgprobe.report.embedding import content_security_policy, escaped, script_json
 from rgprobe.report.sections import Figures
 
-__all__ = ["document", "packed", "packed_plotly"]
+__all__ = ["document"]
 
-NEEDED = (
-    "<noscript><p><strong>The figures need JavaScript; the text and the tables do not.</strong></p></noscript>"
-    "<p id='too-old' hidden><strong>This browser cannot unpack the figures: it is older than 2023. The text and the tables "
-    "are whole.</strong></p>"
-)
+NEEDED = "<noscript><p><strong>The figures need JavaScript; the text and the tables do not.</strong></p></noscript>"
 # On paper a report of many diagnostics takes hundreds of pages; what is left out there is one click away.
 PAPER = (
     "<p class='paper'><label><input type='checkbox' id='print-all'> print every figure; else the summary, and one figure "
@@ -51,7 +44,7 @@ def document(
         scripts: names of the files that are run, in this order, as one script.
         more: data for them beside the figures.
     """
-    style, script, plotly = _asset("report.css"), _script(["unpack.js", *scripts]), get_plotlyjs()
+    style, script, plotly = _asset("report.css"), _script(scripts), get_plotlyjs()
     drawings = {key: figure.to_plotly_json() for key, figure in figures.items()}
     for drawing in drawings.values():
         drawing["layout"].pop("template", None)  # two templates, for light and dark, stand once in the data
@@ -66,26 +59,9 @@ def document(
         f"<title>rgprobe: {title}</title><style>{style}</style></head><body>"
         f"<header><p class='eyebrow'>{escaped(kind)}</p><h1>{title}</h1>{NEEDED}{PAPER}</header>"
         f"<nav aria-label='sections'>{contents}</nav><main>{main}</main>{_unstyled(plotly)}"
-        f"<script type='application/gzip' id='rgprobe-data'>{packed(data)}</script>"
-        f"<script type='application/gzip' id='rgprobe-plotly'>{packed_plotly()}</script>"
-        f"<script>{script}</script></body></html>\n"
+        f"<script type='application/json' id='rgprobe-data'>{data}</script>"
+        f"<script>{plotly}</script><script>{script}</script></body></html>\n"
     )
-
-
-def packed(text: str) -> str:
-    """Text as base64 of its gzip, which browsers since 2023 unpack by themselves; equal texts give equal bytes.
-
-    Example:
-        >>> gzip.decompress(base64.b64decode(packed("plain"))).decode()
-        'plain'
-    """
-    return base64.b64encode(gzip.compress(text.encode(), 9, mtime=0)).decode()
-
-
-@functools.cache
-def packed_plotly() -> str:
-    """plotly.js, 2 of its 5 MB."""
-    return packed(get_plotlyjs())
 
 
 def _unstyled(plotly: str) -> str:
@@ -98,7 +74,7 @@ def _unstyled(plotly: str) -> str:
 
 
 def _script(names: Iterable[str]) -> str:
-    return '(async () => {\n"use strict";\n' + "\n".join(_asset(name) for name in names) + "\n})();\n"
+    return '(() => {\n"use strict";\n' + "\n".join(_asset(name) for name in names) + "\n})();\n"
 
 
 def _asset(name: str) -> str:

@@ -1,4 +1,5 @@
-// Theme, and the figures: each is drawn when it comes near the screen, and those that paper shows before printing.
+// Data, theme, and the figures: each is drawn when it comes near the screen, and those that paper shows before printing.
+const data = JSON.parse(document.getElementById("rgprobe-data").textContent);
 const dark = window.matchMedia("(prefers-color-scheme: dark)");
 const drawings = new Map(); // element -> function that returns {data, layout}
 const visible = new Set();

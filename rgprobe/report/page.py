@@ -20,7 +20,7 @@ from rgprobe.rg_flow import RGFlow
 
 __all__ = ["LARGEST", "Refused", "page"]
 
-LARGEST = 5_000_000  # bytes; what is left beside plotly.js and the figures goes to trees and matrices
+LARGEST = 7_000_000  # bytes; what is left beside plotly.js and the figures goes to trees and matrices
 SCRIPTS = ("page.js", "views.js", "tree.js", "consensus.js")
 
 

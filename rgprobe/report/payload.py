@@ -9,7 +9,6 @@ import xarray as xr
 
 from rgprobe.plots.arrays import node
 from rgprobe.plots.tokens import readable
-from rgprobe.report.document import packed
 from rgprobe.report.embedding import script_json
 from rgprobe.rg_flow import RGFlow
 
@@ -21,7 +20,7 @@ def prompt_views(flow: RGFlow, *, budget: int) -> list[dict[str, Any]]:
 
     Args:
         flow: the flow.
-        budget: bytes that they may take, compressed; prompts that no longer fit are left out, the first never is.
+        budget: bytes of JSON; prompts that no longer fit are left out, the first never is.
 
     Returns:
         A dict per prompt: `title`, `tokens`, `recorded`, `trees` (per state: parents and merge costs, or None) and
@@ -41,7 +40,7 @@ def prompt_views(flow: RGFlow, *, budget: int) -> list[dict[str, Any]]:
             "trees": _trees(trees, index, len(recorded)),
             "jeffreys": _triangles(matrices, index, len(recorded)),
         }
-        budget -= len(packed(script_json(view)))
+        budget -= len(script_json(view))
         if budget < 0 and views:
             break
         views.append(view)

@@ -1,7 +1,5 @@
 """A report read back: its element tree, its blocks, its data, its visible text."""
 
-import base64
-import gzip
 import json
 import re
 from html.parser import HTMLParser
@@ -12,7 +10,7 @@ class ParsedPage(HTMLParser):
 
     def __init__(self, text):
         super().__init__(convert_charrefs=True)
-        self.tags, self.blocks, self.packed, self.policy, self.links, self._open = [], [], {}, None, [], None
+        self.tags, self.blocks, self.policy, self.links, self._open = [], [], None, [], None
         self.feed(text)
         self.close()
 
@@ -22,7 +20,7 @@ class ParsedPage(HTMLParser):
         if values.get("http-equiv") == "Content-Security-Policy":
             self.policy = values["content"]
         self.links += [values[name] for name in ("src", "href") if name in values]
-        self._open = (tag, values.get("type"), values.get("id")) if tag in ("script", "style") else None
+        self._open = (tag, values.get("type")) if tag in ("script", "style") else None
 
     def handle_endtag(self, tag):
         self.tags.append(("/" + tag, ()))
@@ -30,18 +28,12 @@ class ParsedPage(HTMLParser):
 
     def handle_data(self, data):
         if self._open:
-            tag, kind, name = self._open
-            if kind == "application/gzip":
-                self.packed[name] = data
-            else:
-                self.blocks.append((tag, kind, data))
-
-    def unpacked(self, name):
-        return gzip.decompress(base64.b64decode(self.packed[name], validate=True)).decode()
+            self.blocks.append((*self._open, data))
 
     @property
     def data(self):
-        return json.loads(self.unpacked("rgprobe-data"))
+        (blob,) = (block for _, kind, block in self.blocks if kind == "application/json")
+        return json.loads(blob)
 
 
 def prose(text):

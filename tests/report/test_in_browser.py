@@ -22,7 +22,7 @@ def browser(tmp_path_factory):
 
 
 def drawn(browser):
-    """Waits until what the page carries compressed is unpacked: that takes until after the page has loaded."""
+    """Waits until the first tree stands."""
     seen = "document.querySelector('#condensation .knob')"
     browser.run(f"new Promise((done) => {{ const look = () => {seen} ? done() : setTimeout(look, 20); look(); }})")
 

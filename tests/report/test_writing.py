@@ -11,7 +11,6 @@ from synthetic_flow import synthetic_flow
 from rgprobe.errors import EnvironmentFault
 from rgprobe.plots.arrays import named_flows
 from rgprobe.report import write_report
-from rgprobe.report.document import packed
 from rgprobe.report.embedding import script_json
 from rgprobe.report.page import page
 
@@ -40,8 +39,8 @@ def test_policy_allows_exactly_the_scripts_and_styles_of_the_page(report):
     page = ParsedPage(report)
     rules = dict(rule.strip().split(" ", 1) for rule in page.policy.split(";"))
     assert rules["default-src"] == "'none'"
-    (script,) = (text for tag, kind, text in page.blocks if tag == "script" and kind is None)
-    assert rules["script-src"].split() == [digest(page.unpacked("rgprobe-plotly")), digest(script)]
+    scripts = [digest(text) for tag, kind, text in page.blocks if tag == "script" and kind is None]
+    assert rules["script-src"].split() == scripts
     styles = [digest(text) for tag, _, text in page.blocks if tag == "style"]
     assert rules["style-src"].split() == ["'unsafe-hashes'", *styles, digest("")]
     assert rules["img-src"] == "data: blob:"
@@ -50,13 +49,11 @@ def test_policy_allows_exactly_the_scripts_and_styles_of_the_page(report):
 
 
 def test_nothing_is_fetched(report):
-    page = ParsedPage(report)
-    assert page.unpacked("rgprobe-plotly") == get_plotlyjs()
-    assert set(page.packed) == {"rgprobe-plotly", "rgprobe-data"}
-    rest = report + page.unpacked("rgprobe-data")
+    assert report.count(get_plotlyjs()) == 1
+    rest = report.replace(get_plotlyjs(), "")
     # the name of the SVG namespace is not an address to fetch
     assert re.findall(r"https?://[^\"' ]+", rest) == ["http://www.w3.org/2000/svg"]
-    assert all(link.startswith("#") for link in page.links)
+    assert all(link.startswith("#") for link in ParsedPage(report).links)
     assert "@import" not in rest
     assert "url(" not in rest
 
@@ -89,18 +86,17 @@ def test_hostile_tokens_are_all_in_the_data_as_visible_text(tmp_path):
     tokens = page.data["sources"][0]["prompts"][0]["tokens"]
     assert tokens[:4] == ["<script>alert(1)</script>", "</script><b>", "$$", "␀"]
     assert tokens[4:6] == ["\\ud800", "\\u202e\\u200fabc"]
-    assert not re.search("[<>&\u2028\u2029]", page.unpacked("rgprobe-data"))
-    assert re.fullmatch("[A-Za-z0-9+/=]+", page.packed["rgprobe-data"])
+    assert not re.search("[<>&\u2028\u2029]", next(text for _, kind, text in page.blocks if kind == "application/json"))
 
 
 def test_size(report):
-    assert len(report.encode()) < 2_500_000  # 2 of them are plotly.js
+    assert len(report.encode()) < 5_500_000  # 5 of them are plotly.js
 
 
 def test_too_many_prompts_for_the_size_are_left_out_and_counted(monkeypatch):
     flow = synthetic_flow(prompts=24, positions=10)
     whole = page({"x": flow})
-    without = len(whole.encode()) - len(packed(script_json(ParsedPage(whole).data["sources"])))
+    without = len(whole.encode()) - len(script_json(ParsedPage(whole).data["sources"]))
     monkeypatch.setattr("rgprobe.report.page.LARGEST", without + 5_000)
     text = page({"x": flow})
     (source,) = ParsedPage(text).data["sources"]
