@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from importlib.metadata import version
 from typing import Any
@@ -11,18 +11,14 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from rgprobe.gathering import gathered
 from rgprobe.gaussian import Gaussian
-from rgprobe.probe.couplings import COUPLINGS
 from rgprobe.probe.estimators import Estimator, estimator_of
-from rgprobe.probe.lens import LENS_QUANTITIES
 from rgprobe.probe.model import Probe
-from rgprobe.probe.moments import RowMoments
 from rgprobe.probe.normalising import norm_kind
 from rgprobe.probe.prompt_trace import PromptTrace
 from rgprobe.probe.prompts import EncodedPrompt
 from rgprobe.probe.ragged import stack_ragged
-from rgprobe.probe.states import GEOMETRY
-from rgprobe.probe.units import UNITS
 
 __all__ = ["BeliefTrace", "assemble", "library_versions"]
 
@@ -43,7 +39,9 @@ class BeliefTrace:
         token_ids: (prompt, token), -1 where absent.
         token_mask: (prompt, token), True where a token exists.
         positions: (prompt, position) indices of the recorded tokens, -1 where absent.
-        attention: row moments, dims (sink, prompt, block, head, token).
+        attention: means over attention rows, dims (sink, prompt, block, head); keys that each row sees, (sink, prompt, block,
+            token); functions of every row, (prompt, block, head, token), under the first policy of `sink`. See
+            `rgprobe.probe.row_statistics`.
         graph: head-averaged attention among recorded tokens, (prompt, block, position, source).
         geometry: collapse of tokens, dims (sink, prompt, state).
         states: residual states of the recorded tokens, (prompt, state, position, width).
@@ -109,6 +107,15 @@ class BeliefTrace:
     def _beliefs(self) -> Sequence[Any]:
         return self.gaussians if self.estimator.gaussian else self.log_probabilities
 
+    def bare(self) -> BeliefTrace:
+        """Prompts, tokens and provenance alone: what a result needs once everything has been measured."""
+        nothing = xr.DataArray(np.empty(0))
+        return replace(
+            self, attention=xr.Dataset(), graph=nothing, geometry=xr.Dataset(), states=nothing, lens=xr.Dataset(),
+            log_probabilities=(), classes=(), gaussians=(), couplings=xr.Dataset(), sketches=nothing, units=xr.Dataset(),
+            reductions={},
+        )  # fmt: skip
+
     def recorded(self, prompt: int) -> np.ndarray:
         """Token indices of the recorded tokens of a prompt."""
         row = self.positions[prompt]
@@ -132,7 +139,7 @@ def assemble(
     probe: Probe,
     encoded: Sequence[EncodedPrompt],
     recorded: Sequence[np.ndarray],
-    parts: Sequence[PromptTrace],
+    parts: Iterable[PromptTrace],
     options: dict[str, Any],
 ) -> BeliefTrace:
     """One record of all prompts.
@@ -141,60 +148,24 @@ def assemble(
         probe: the model.
         encoded: prompts as token ids.
         recorded: token indices recorded of each prompt.
-        parts: what was collected of each prompt.
+        parts: what was collected of each prompt, one at a time.
         options: of `rgprobe.trace`, as they go into the provenance.
     """
     longest = max(len(prompt) for prompt in encoded)
-    token_mask = np.array([np.arange(longest) < len(prompt) for prompt in encoded])
-    token_ids = stack_ragged([prompt.ids.numpy() for prompt in encoded], -1)
-
-    def dataset(name: str, quantities: Sequence[str], dims: Sequence[str], axis: int) -> xr.Dataset:
-        arrays = _collected(parts, name)
-        if not arrays:
-            return xr.Dataset()
-        stacked = stack_ragged(arrays, np.nan)  # prompt first
-        # views: at 32,768 tokens of 30 blocks a copy would be another gigabyte
-        views = np.moveaxis(stacked, axis, 0)
-        found = xr.Dataset({q: (("prompt", *dims), view) for q, view in zip(quantities, views, strict=True)})
-        if "sink" not in dims:
-            return found
-        order = slice(None) if options["sink"] == "exclude" else slice(None, None, -1)
-        return found.assign_coords(sink=["excluded", "included"]).isel(sink=order).transpose("sink", ...)
-
-    def array(name: str, dims: Sequence[str]) -> xr.DataArray:
-        if not (arrays := _collected(parts, name)):
-            return xr.DataArray(np.empty(0))
-        return xr.DataArray(stack_ragged(arrays, np.nan), dims=("prompt", *dims))
-
+    fields, ways = gathered(parts, len(encoded), sink=options["sink"])
     return BeliefTrace(
         belief=options["belief"],
         prompts=tuple(prompt.text for prompt in encoded),
         tokens=tuple(prompt.tokens for prompt in encoded),
-        token_ids=token_ids,
-        token_mask=token_mask,
-        positions=stack_ragged(list(recorded), -1),
-        attention=dataset("attention", list(RowMoments.__dataclass_fields__), ("sink", "block", "head", "token"), 2),
-        graph=array("graph", ("block", "position", "source")),
-        geometry=dataset("geometry", GEOMETRY, ("sink", "state"), 2),
-        states=array("states", ("state", "position", "width")),
-        lens=dataset("lens", LENS_QUANTITIES, ("state", "position"), 1),
-        log_probabilities=tuple(_collected(parts, "log_probabilities")),
-        classes=tuple(_collected(parts, "classes")),
-        gaussians=tuple(_collected(parts, "gaussians")),
-        couplings=dataset("couplings", COUPLINGS, ("block", "head", "token"), 1),
-        sketches=array("sketches", ("state", "site", "coordinate")),
-        units=dataset("units", UNITS, ("sink", "block"), 2),
-        reductions={name: xr.concat([p.reductions[name] for p in parts], "prompt") for name in parts[0].reductions},
+        token_ids=stack_ragged([prompt.ids.numpy() for prompt in encoded], -1),
+        token_mask=np.array([np.arange(longest) < len(prompt) for prompt in encoded]),
+        positions=stack_ragged(recorded, -1),
         causal=probe.causal,
         vocabulary=probe.vocabulary,
         groups=tuple(options.get("groups") or ()),
-        provenance={**_provenance(probe, encoded, options), "attention_from": [part.attention_from for part in parts]},
+        provenance={**_provenance(probe, encoded, options), "attention_from": ways},
+        **fields,
     )
-
-
-def _collected(parts: Sequence[PromptTrace], name: str) -> list[Any]:
-    """One collected thing of every prompt; empty where it was not asked for."""
-    return [getattr(part, name) for part in parts if getattr(part, name) is not None]
 
 
 def library_versions() -> dict[str, str]:

@@ -81,10 +81,10 @@ def trace_cache(
     missing = _missing(probes[0], belief)
     collect = _collections(missing)
     recorded = [recorded_positions(len(prompt), positions, sink) for prompt in encoded]
-    parts = [
+    parts = (
         trace_prompt(probe, prompt, torch.from_numpy(chosen), belief=belief, sink=sink, basis=basis, collect=collect)
         for probe, prompt, chosen in zip(probes, encoded, recorded, strict=True)
-    ]
+    )
     options = {"belief": belief, "belief_options": {}, "sink": sink, "basis": basis, "collect": collect,
                "positions": positions if isinstance(positions, int) else list(positions),
                "groups": list(groups) if groups is not None else None}  # fmt: skip

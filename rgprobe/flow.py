@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import xarray as xr
 from threadpoolctl import threadpool_limits
 
-from rgprobe.diagnostics import applicable, select
+from rgprobe.belief_trace import BeliefTrace
+from rgprobe.diagnostics import Diagnostic, Measurement, applicable, select
 from rgprobe.errors import OptionError
 from rgprobe.estimating import CostEstimate, estimate_cost
 from rgprobe.measuring import assemble_flow, measurements
@@ -78,21 +81,29 @@ def run(
     with tick(f"{probe.name}: measuring"):
         traced = trace(probe, prompts, attention_mask=options.get("attention_mask"), on_prompt=tick.step, **settings)
     measured = measurements(chosen, traced)
+    traced = traced.bare()  # before the next is made
     seeds = [int(s) for s in np.random.SeedSequence(seed).generate_state(nulls + shuffles)]
     random_init = []
     for number, null_seed in enumerate(seeds[:nulls]):
         with tick(f"random init {number + 1} of {nulls}"), probe.randomised(null_seed) as null:
             ids = [prompt.ids for prompt in encoded]
-            random_init.append(measurements(chosen, trace(null, ids, on_prompt=tick.step, **settings)))
+            random_init.append(_of_null(chosen, trace(null, ids, on_prompt=tick.step, **settings)))
     shuffled = []
     special = _special_ids(probe)
     for number, null_seed in enumerate(seeds[nulls:]):
         with tick(f"shuffled tokens {number + 1} of {shuffles}"):
             ids = [shuffle_tokens(p, seed=null_seed + i, special=special) for i, p in enumerate(encoded)]
-            shuffled.append(measurements(chosen, trace(probe, ids, on_prompt=tick.step, **settings)))
+            shuffled.append(_of_null(chosen, trace(probe, ids, on_prompt=tick.step, **settings)))
     drawn = {"random_init_seeds": seeds[:nulls], "shuffle_seeds": seeds[nulls:]}
     provenance = {**traced.provenance, "seed": seed, "nulls": drawn}
     return assemble_flow(chosen, measured, random_init, shuffled, traced, provenance)
+
+
+def _of_null(chosen: Sequence[Diagnostic], traced: BeliefTrace) -> dict[str, Measurement]:
+    """Measurements of a null model; details, which results hold of the model alone, only where a calibration reads them."""
+    found = measurements(chosen, traced)
+    calibrated = {d.name for d in chosen if d.calibrate is not None}
+    return {name: m if name in calibrated else replace(m, details=xr.Dataset()) for name, m in found.items()}
 
 
 def _special_ids(probe: Probe) -> frozenset[int]:

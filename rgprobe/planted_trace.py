@@ -12,14 +12,15 @@ from torch import Tensor
 
 from rgprobe.belief_trace import BeliefTrace
 from rgprobe.errors import OptionError
+from rgprobe.gathering import gathered
 from rgprobe.probe.attention import attention_moments
-from rgprobe.probe.moments import RowMoments
+from rgprobe.probe.prompt_trace import PromptTrace
+from rgprobe.probe.row_statistics import row_statistics
 from rgprobe.probe.sketches import projection
 
 __all__ = ["planted_trace", "sketched"]
 
 _NOTHING = np.empty(0)
-_MOMENTS = tuple(RowMoments.__dataclass_fields__)
 
 
 def planted_trace(
@@ -52,7 +53,7 @@ def planted_trace(
 
     Example:
         >>> planted_trace(scores=[torch.zeros(1, 2, 9, 9)], causal=False).attention["keys"].dims
-        ('sink', 'prompt', 'block', 'head', 'token')
+        ('sink', 'prompt', 'block', 'token')
     """
     prompts, tokens = _size(scores, states, sketches, graph, log_probabilities)
     attention = _attention(scores, causal) if len(scores) else xr.Dataset()
@@ -118,27 +119,22 @@ def _size(
 
 
 def _attention(scores: Sequence[Tensor], causal: bool) -> xr.Dataset:
-    prompts = [_moments(one, causal) for one in scores]
-    # prompt, sink, moment, block, head, token
-    array = torch.stack(prompts).numpy().transpose(1, 2, 0, 3, 4, 5)
-    dims = ("sink", "prompt", "block", "head", "token")
-    return xr.Dataset(
-        {name: (dims, array[:, index]) for index, name in enumerate(_MOMENTS)},
-        coords={"sink": ["excluded", "included"]},
-    )
+    """As a trace of a model has it, single rows without the sink."""
+    fields, _ = gathered((_part(one, causal) for one in scores), len(scores), sink="exclude")
+    return fields["attention"]
 
 
-def _moments(scores: Tensor, causal: bool) -> Float[Tensor, "sink moment block head token"]:
-    blocks = [attention_moments(block, causal=causal) for block in scores]
-    both = [torch.stack([torch.stack(list(moments.as_dict().values())) for moments in pair]) for pair in blocks]
-    return torch.stack(both, 2)
+def _part(scores: Tensor, causal: bool) -> PromptTrace:
+    found = [row_statistics(*attention_moments(block, causal=causal), sink="exclude") for block in scores]
+    means, keys = torch.stack([block.means for block in found], 2), torch.stack([block.keys for block in found], 1)
+    rows = torch.stack([block.by_token for block in found], 1)
+    return PromptTrace(attention=means.numpy(), keys=keys.numpy(), rows=rows.numpy())
 
 
 def _keys(graph: np.ndarray, causal: bool) -> xr.Dataset:
     prompts, blocks, tokens = graph.shape[:3]
     keys = 1.0 + np.arange(tokens) if causal else np.full(tokens, float(tokens))
-    dims = ("sink", "prompt", "block", "head", "token")
-    return xr.Dataset({"keys": (dims, np.tile(keys, (2, prompts, blocks, 1, 1)))})
+    return xr.Dataset({"keys": (("sink", "prompt", "block", "token"), np.tile(keys, (2, prompts, blocks, 1)))})
 
 
 def _array(values: np.ndarray | None, dims: tuple[str, ...]) -> xr.DataArray:

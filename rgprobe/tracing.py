@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,7 @@ from rgprobe.probe.attention import SINK_POLICIES
 from rgprobe.probe.estimators import estimator_of
 from rgprobe.probe.loading import load
 from rgprobe.probe.model import Probe
-from rgprobe.probe.prompt_trace import COLLECTIONS, PASSES, REDUCTIONS, trace_prompt
+from rgprobe.probe.prompt_trace import COLLECTIONS, PASSES, REDUCTIONS, PromptTrace, trace_prompt
 
 __all__ = ["COLLECTIONS", "BeliefTrace", "recorded_positions", "trace"]
 
@@ -84,18 +84,18 @@ def trace(
     recorded = [recorded_positions(len(prompt), positions, sink) for prompt in encoded]
     wanted = _answer_ids(probe, answers, len(encoded))
     _check_groups(groups, len(encoded))
-    parts = []
-    for index, (prompt, chosen) in enumerate(zip(encoded, recorded, strict=True)):
-        at, follow = torch.from_numpy(chosen), wanted[index]
-        parts.append(
-            trace_prompt(probe, prompt, at, sink=sink, basis=basis, collect=collect, answers=follow, **believed)
-        )
-        if on_prompt is not None:
-            on_prompt(index + 1)
     options = {**believed, "positions": positions if isinstance(positions, int) else list(positions), "sink": sink,
                "bos": bos, "truncate": truncate, "basis": basis, "collect": list(collect), "answers": answers,
                "groups": list(groups) if groups is not None else None}  # fmt: skip
-    return assemble(probe, encoded, recorded, parts, options)
+
+    def parts() -> Iterator[PromptTrace]:
+        for index, (prompt, chosen) in enumerate(zip(encoded, recorded, strict=True)):
+            at, follow = torch.from_numpy(chosen), wanted[index]
+            yield trace_prompt(probe, prompt, at, sink=sink, basis=basis, collect=collect, answers=follow, **believed)
+            if on_prompt is not None:
+                on_prompt(index + 1)
+
+    return assemble(probe, encoded, recorded, parts(), options)
 
 
 def recorded_positions(length: int, positions: int | Sequence[int], sink: str) -> np.ndarray:

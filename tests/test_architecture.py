@@ -13,7 +13,7 @@ FLOORS = (
     ("errors",),
     ("files", "data", "storage", "locking", "gaussian", "categorical", "condensation", "testbeds"),
     ("models", "probe"),
-    ("belief_trace", "planted_trace", "tracing", "cache_trace"),
+    ("gathering", "belief_trace", "planted_trace", "tracing", "cache_trace"),
     ("diagnostics", "rate_distortion"),
     ("nulls", "contrasts"),
     ("assembly", "rg_flow", "estimating", "measuring", "flow", "planning", "comparison", "validation"),

@@ -9,7 +9,7 @@ from tiny_tokenizer import tokenizer
 
 import rgprobe as rg
 from rgprobe.errors import OptionError, PromptError
-from rgprobe.probe.moments import RowMoments
+from rgprobe.probe.row_statistics import BY_TOKEN, MEANS
 
 PROMPTS = [ids[:length] for ids, length in zip(random_prompts(3, 40), (40, 17, 5), strict=True)]
 
@@ -25,9 +25,11 @@ def test_ragged_prompts_are_padded_and_masked(probe):
     for row, ids in zip(trace.token_ids, PROMPTS, strict=True):
         assert row[: len(ids)].tolist() == ids.tolist()
         assert (row[len(ids) :] == -1).all()
-    entropy = trace.attention["log_partition"].sel(sink="included").isel(block=0, head=0).notnull().values
-    np.testing.assert_array_equal(entropy, trace.token_mask)
-    assert list(trace.attention) == list(RowMoments.__dataclass_fields__)
+    keys = trace.attention["keys"].sel(sink="included").isel(block=0)
+    np.testing.assert_array_equal(keys.notnull(), trace.token_mask)
+    assert list(trace.attention) == [*MEANS, "keys", *(f"{name}_by_token" for name in BY_TOKEN)]
+    kept = trace.attention["participation_by_token"].isel(block=0, head=0).notnull().values
+    np.testing.assert_array_equal(kept, trace.token_mask & (np.arange(40) >= 8))  # eight keys without the sink
     assert (trace.n_prompts, trace.n_depths, trace.depth_dim) == (3, tiny_models.LAYERS + 1, "state")
     assert [len(trace.recorded(prompt)) for prompt in range(3)] == [6, 6, 4]
 
@@ -40,8 +42,9 @@ def test_recorded_tokens_are_evenly_spaced_and_leave_out_the_sink(probe):
     assert excluded.attention["sink"].values.tolist() == ["excluded", "included"]
     assert included.attention["sink"].values.tolist() == ["included", "excluded"]
     for sink in ("excluded", "included"):
-        one, other = (t.attention.sel(sink=sink).drop_vars("sink") for t in (excluded, included))
+        one, other = (t.attention[[*MEANS, "keys"]].sel(sink=sink).drop_vars("sink") for t in (excluded, included))
         assert one.equals(other)
+    assert not excluded.attention["heat_capacity_by_token"].equals(included.attention["heat_capacity_by_token"])
     assert rg.trace(probe, PROMPTS[:1], positions=[7, 3, 7]).recorded(0).tolist() == [3, 7]
 
 

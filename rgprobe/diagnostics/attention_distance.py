@@ -7,7 +7,7 @@ from functools import lru_cache
 import numpy as np
 import xarray as xr
 
-from rgprobe.diagnostics.record import Diagnostic, Measurement, Quantity, nearest_key, rows_with_enough_keys, token_mean
+from rgprobe.diagnostics.record import Diagnostic, Measurement, Quantity, keys_of_rows, nearest_key
 from rgprobe.tracing import BeliefTrace
 
 __all__ = ["DIAGNOSTIC", "attention_distance"]
@@ -27,11 +27,9 @@ def attention_distance(trace: BeliefTrace) -> Measurement:
     Bidirectional models see both sides: only the mean distance is reported for them.
     """
     attention = trace.attention
-    rows = rows_with_enough_keys(attention)
-    distance = token_mean(attention["distance"], rows)
-    log_distance = token_mean(attention["log_distance"], rows)
+    distance, log_distance = attention["distance"], attention["log_distance"]
     # heads share a mask, blocks need not: a sliding window may be local to some
-    keys = attention["keys"].where(rows).isel(head=0).transpose("sink", "prompt", "block", "token")
+    keys = keys_of_rows(attention).transpose("sink", "prompt", "block", "token")
     core = ["head"]
     rate, exponent, evidence = xr.apply_ufunc(
         _fit if trace.causal else _refuse,

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import numpy as np
-import xarray as xr
-
-from rgprobe.diagnostics.record import Diagnostic, Measurement, Quantity, rows_with_enough_keys, token_mean
+from rgprobe.diagnostics.record import Diagnostic, Measurement, Quantity, of_every_token
 from rgprobe.tracing import BeliefTrace
 
 __all__ = ["DIAGNOSTIC", "attention_entropy"]
@@ -15,24 +12,11 @@ def attention_entropy(trace: BeliefTrace) -> Measurement:
     """S / ln n, 1 / sum alpha^2 and Var_alpha(s) per head, averaged over rows; per token in the details.
 
     The heat capacity obeys C = Var_alpha(s) = s^T F s = -dS / d ln beta with F = diag(alpha) - alpha alpha^T, the Fisher
-    information of the row in its scores: it is how much the row would sharpen if its temperature fell.
+    information of the row in its scores: it is how much the row would sharpen if its temperature fell. Rows are reduced while
+    the model runs, see `rgprobe.probe.row_statistics`.
     """
-    attention = trace.attention
-    entropy = attention["log_partition"] - attention["gibbs_mean"]
-    log_keys = np.log(attention["keys"].where(attention["keys"] > 1))
-    per_token = xr.Dataset(
-        {
-            "normalised_entropy": entropy / log_keys,
-            "participation": 1 / attention["purity"],
-            "heat_capacity": attention["gibbs_variance"],
-        }
-    )
-    rows = rows_with_enough_keys(attention)
-    first_sink = per_token.isel(sink=0).drop_vars("sink").where(rows.isel(sink=0).drop_vars("sink"))
-    return Measurement(
-        per_token.map(token_mean, rows=rows),
-        first_sink.rename({name: f"{name}_by_token" for name in per_token}).astype("float32"),
-    )
+    names = ["normalised_entropy", "participation", "heat_capacity"]
+    return Measurement(trace.attention[names], of_every_token(trace.attention, names))
 
 
 DIAGNOSTIC = Diagnostic(

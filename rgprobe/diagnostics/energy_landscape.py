@@ -17,7 +17,7 @@ import xarray as xr
 from jaxtyping import Float, Float64
 
 from rgprobe.diagnostics.hopfield import Basins, barriers, basins, descend, energy, grid_minima
-from rgprobe.diagnostics.record import Diagnostic, Measurement, Quantity, rows_with_enough_keys, token_mean
+from rgprobe.diagnostics.record import Diagnostic, Measurement, Quantity
 from rgprobe.tracing import BeliefTrace
 
 __all__ = [
@@ -144,10 +144,7 @@ def plane_slice(patterns: Float[np.ndarray, "token component"], beta: float) -> 
 
 def _score_spread(trace: BeliefTrace) -> Float64[np.ndarray, "prompt block"]:
     """Standard deviation of the scores of a row, mean over rows and heads, under the sink policy of the trace."""
-    attention = trace.attention.isel(sink=0)
-    rows = rows_with_enough_keys(attention)
-    keys = attention["keys"].where(rows)
-    variance = token_mean(attention["uniform_variance"] * keys / (keys - 1), rows)
+    variance = trace.attention["score_variance"].isel(sink=0)
     return np.sqrt(variance.transpose("prompt", "block", "head").values).mean(-1)
 
 

@@ -9,10 +9,7 @@ invariant content is two divergences from the uniform distribution u on the same
 
 from __future__ import annotations
 
-import numpy as np
-import xarray as xr
-
-from rgprobe.diagnostics.record import Diagnostic, Measurement, Quantity, rows_with_enough_keys, token_mean
+from rgprobe.diagnostics.record import Diagnostic, Measurement, Quantity, of_every_token
 from rgprobe.tracing import BeliefTrace
 
 __all__ = ["DIAGNOSTIC", "free_energy"]
@@ -21,20 +18,12 @@ __all__ = ["DIAGNOSTIC", "free_energy"]
 def free_energy(trace: BeliefTrace) -> Measurement:
     """KL(u || alpha) and KL(alpha || u) per head, averaged over rows, nats; per token in the details.
 
+    Rows are reduced while the model runs, see `rgprobe.probe.row_statistics`.
+
     Source: Gibbs-Bogoliubov; see any text on the variational free energy.
     """
-    attention = trace.attention
-    log_keys = np.log(attention["keys"].where(attention["keys"] > 0))
-    per_token = xr.Dataset(
-        {
-            "free_energy": attention["log_partition"] - attention["uniform_mean"] - log_keys,
-            "entropy_deficit": log_keys - (attention["log_partition"] - attention["gibbs_mean"]),
-        }
-    )
-    rows = rows_with_enough_keys(attention)
-    values = per_token.map(token_mean, rows=rows)
-    first_sink = per_token.isel(sink=0).drop_vars("sink").where(rows.isel(sink=0).drop_vars("sink"))
-    return Measurement(values, first_sink.rename({name: f"{name}_by_token" for name in per_token}).astype("float32"))
+    names = ["free_energy", "entropy_deficit"]
+    return Measurement(trace.attention[names], of_every_token(trace.attention, names))
 
 
 DIAGNOSTIC = Diagnostic(

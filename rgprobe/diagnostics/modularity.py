@@ -41,7 +41,7 @@ def _allowed(trace: BeliefTrace, prompt: int) -> Bool[np.ndarray, "blocks n n"]:
     recorded = trace.recorded(prompt)
     # the first token sees itself, because there is nothing else
     nearest = nearest_key(trace.attention).values[prompt][:, None, None] * (recorded > 0)[:, None]
-    keys = trace.attention["keys"].isel(sink=0, head=0, prompt=prompt).values[:, recorded]
+    keys = trace.attention["keys"].isel(sink=0, prompt=prompt).values[:, recorded]
     back = recorded[:, None] - recorded
     return (
         (back >= nearest) & (back < nearest + keys[..., None])

@@ -5,15 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-import numpy as np
 import xarray as xr
 
+from rgprobe.probe.row_statistics import MINIMUM_KEYS
 from rgprobe.tracing import BeliefTrace
 
-__all__ = ["MINIMUM_KEYS", "Diagnostic", "Measurement", "Quantity", "nearest_key", "rows_with_enough_keys"]
-
-# a row with fewer keys has no distribution to speak of: it is refused, not averaged in
-MINIMUM_KEYS = 8
+__all__ = ["MINIMUM_KEYS", "Diagnostic", "Measurement", "Quantity", "keys_of_rows", "nearest_key", "of_every_token"]
 
 
 @dataclass(frozen=True)
@@ -104,19 +101,18 @@ def nearest_key(attention: xr.Dataset) -> xr.DataArray:
 
     Token 1 tells: it sees token 0 and, unless it skips itself, token 1. Prompts of one token get 0.
     """
-    keys = attention["keys"].max("sink").isel(head=0)
+    keys = attention["keys"].max("sink")
     if keys.sizes["token"] < 2:
         return xr.zeros_like(keys.isel(token=0), dtype=int)
     return (keys.isel(token=1) < 2).astype(int)
 
 
-def rows_with_enough_keys(attention: xr.Dataset) -> xr.DataArray:
-    """Rows that see at least `MINIMUM_KEYS` keys, as a mask over (sink, prompt, block, head, token)."""
-    return attention["keys"] >= MINIMUM_KEYS
+def keys_of_rows(attention: xr.Dataset) -> xr.DataArray:
+    """How many keys each row sees that is averaged over, (sink, prompt, block, token); NaN for rows with fewer than
+    `MINIMUM_KEYS`."""
+    return attention["keys"].where(attention["keys"] >= MINIMUM_KEYS)
 
 
-def token_mean(values: xr.DataArray, rows: xr.DataArray) -> xr.DataArray:
-    """Mean over the tokens whose rows count; NaN where none does."""
-    kept = values.where(rows)
-    count = kept.notnull().sum("token")
-    return kept.sum("token") / count.where(count > 0, np.nan)
+def of_every_token(attention: xr.Dataset, names: Sequence[str]) -> xr.Dataset:
+    """What results hold of single rows, `NAME_by_token`, under the policy that is read first."""
+    return attention[[f"{name}_by_token" for name in names]].drop_vars("sink", errors="ignore")

@@ -14,7 +14,7 @@ from jaxtyping import Float, Float64
 
 from rgprobe.diagnostics.closed_flow import HeldOut, fit_flow, held_out
 from rgprobe.diagnostics.pooling import MINIMUM_POOLED
-from rgprobe.diagnostics.record import Diagnostic, Measurement, Quantity, rows_with_enough_keys, token_mean
+from rgprobe.diagnostics.record import Diagnostic, Measurement, Quantity
 from rgprobe.tracing import BeliefTrace
 
 __all__ = ["COUPLINGS", "DIAGNOSTIC", "couplings", "leading_coordinates", "neighbour_length", "running_couplings"]
@@ -57,10 +57,7 @@ def couplings(trace: BeliefTrace) -> Float64[np.ndarray, "prompt block coupling"
     correlation length of neighbouring tokens, see `neighbour_length`. All under the sink policy of the trace.
     """
     attention = trace.attention.isel(sink=0)
-    rows, keys = rows_with_enough_keys(attention), attention["keys"]
-    many = keys.where(rows)
-    reduced = token_mean(attention["uniform_variance"] * many / (many - 1) / (2 * np.log(many)), rows)
-    entropy = token_mean((attention["log_partition"] - attention["gibbs_mean"]) / np.log(many), rows)
+    reduced, entropy = attention["reduced_variance"], attention["normalised_entropy"]
     dims = ("prompt", "block")
     blocks = attention.sizes["block"]
     participation = trace.geometry["participation_ratio"].isel(sink=0).transpose("prompt", "state").values[:, :blocks]

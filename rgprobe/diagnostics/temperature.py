@@ -15,7 +15,7 @@ import xarray as xr
 from jaxtyping import Float64
 from scipy.interpolate import PchipInterpolator
 
-from rgprobe.diagnostics.record import Diagnostic, Measurement, Quantity, rows_with_enough_keys, token_mean
+from rgprobe.diagnostics.record import Diagnostic, Measurement, Quantity, keys_of_rows
 from rgprobe.testbeds import random_energy
 from rgprobe.tracing import BeliefTrace
 
@@ -33,20 +33,16 @@ def temperature(trace: BeliefTrace) -> Measurement:
     < S_REM(n_i, beta) > = < S_i > over the rows of a prompt.
     """
     attention = trace.attention
-    rows = rows_with_enough_keys(attention)
-    keys = attention["keys"].where(rows)
-    variance = attention["uniform_variance"] * keys / (keys - 1)
-    entropy = token_mean(attention["log_partition"] - attention["gibbs_mean"], rows)
-    beta_sigma = xr.ufuncs.sqrt(token_mean(variance, rows))
+    beta_sigma = xr.ufuncs.sqrt(attention["score_variance"])
     beta_entropy = xr.apply_ufunc(
         _match_prompt,
-        entropy.transpose("sink", "prompt", "block", "head"),
-        keys.isel(head=0).transpose("sink", "prompt", "block", "token"),
+        attention["entropy"].transpose("sink", "prompt", "block", "head"),
+        keys_of_rows(attention).transpose("sink", "prompt", "block", "token"),
         input_core_dims=[["head"], ["token"]],
         output_core_dims=[["head"]],
         vectorize=True,
     )
-    reduced = token_mean(variance / (2 * np.log(keys)), rows)
+    reduced = attention["reduced_variance"]
     theta = 1 / xr.ufuncs.sqrt(reduced.where(reduced > 0))
     values = xr.Dataset(
         {

@@ -1,4 +1,4 @@
-"""Attention seen through hooks: row moments of every token, layer by layer, without ever holding two layers' scores.
+"""Attention seen through hooks: statistics of every row, layer by layer, without ever holding two layers' scores.
 
 Scores come from hooks, as a whole, or, where a block's scores would take more than `LARGEST_WHOLE` bytes, from the queries and
 keys of a pass on fused kernels, tile by tile. Which way was taken is recorded; the numbers are the same.
@@ -18,12 +18,13 @@ from rgprobe.errors import NumericalRefusal
 from rgprobe.probe.fused_pass import Meeting, stream_fused
 from rgprobe.probe.model import Hook, Probe
 from rgprobe.probe.moments import RowMoments
+from rgprobe.probe.row_statistics import SINK_POLICIES, RowStatistics, row_statistics
 from rgprobe.probe.scores import Scores, WholeScores, attention_moments
 
-__all__ = ["LARGEST_WHOLE", "SINK_POLICIES", "AttentionCollector", "attention_moments", "way_of"]
+__all__ = ["LARGEST_WHOLE", "SINK_POLICIES", "AttentionCollector", "attention_moments", "takes_tiles", "way_of"]
 
-SINK_POLICIES = ("exclude", "include")
-LARGEST_WHOLE = 2**28  # bytes of one block's scores in float32; transformer_lens holds about five such tensors at once
+# bytes of one block's scores in float32; above, tiles are quicker: transformer_lens holds about five such tensors at once
+LARGEST_WHOLE = 2**21
 LARGEST_REFUSED = 2**32  # where queries and keys cannot be had, scores as a whole are tolerated up to here
 WAYS = ("scores", "queries and keys")
 SAME = {torch.bfloat16: 0.1, torch.float16: 0.02}  # relative; otherwise 1e-3
@@ -39,9 +40,7 @@ def way_of(probe: Probe, tokens: int) -> str:
     size = 4 * probe.n_heads * tokens**2
     if size <= LARGEST_WHOLE or probe.source.kind == "activations":
         return WAYS[0]
-    if probe not in _REFUSALS:
-        _REFUSALS[probe] = _trial(probe)
-    if (refusal := _REFUSALS[probe]) is None:
+    if (refusal := _refusal_of(probe)) is None:
         return WAYS[1]
     if size <= LARGEST_REFUSED:
         return WAYS[0]
@@ -51,15 +50,20 @@ def way_of(probe: Probe, tokens: int) -> str:
     )  # fmt: skip
 
 
+def takes_tiles(probe: Probe) -> bool:
+    """Whether queries and keys of its attention can be had, and give what its hooks give."""
+    return _refusal_of(probe) is None
+
+
 class AttentionCollector:
     """Reduces attention while a prompt streams through, for one prompt.
 
     Attributes:
-        excluded: row moments without the sink, one entry per block.
-        included: row moments with it.
+        statistics: of the rows, one entry per block.
         graph: head-averaged weights among the recorded tokens, one (positions, positions) matrix per block.
         listeners: called with the weights of the recorded rows, (heads, positions, keys), block by block.
         score_listeners: called with the scores, block by block.
+        moment_listeners: called with the row moments without the sink and with it, block by block.
 
     Args:
         way: what the moments are made from, "scores" or "queries and keys"; see `way_of`.
@@ -71,11 +75,11 @@ class AttentionCollector:
         self.probe = probe
         self.positions = positions.to(probe.device)
         self.sink, self.way, self.collects = sink, way, collects
-        self.excluded: list[RowMoments] = []
-        self.included: list[RowMoments] = []
+        self.statistics: list[RowStatistics] = []
         self.graph: list[Tensor] = []
         self.listeners: list[Callable[[Tensor], None]] = []
         self.score_listeners: list[Callable[[Scores], None]] = []
+        self.moment_listeners: list[Callable[[RowMoments, RowMoments], None]] = []
 
     def hooks(self) -> list[tuple[str, Hook]]:
         """What to attach; nothing where queries and keys are handed over by the pass itself."""
@@ -100,10 +104,11 @@ class AttentionCollector:
 
     def _reduce(self, scores: Scores) -> None:
         excluded, included = scores.moments(causal=self.probe.causal)
-        self.excluded.append(excluded)
-        self.included.append(included)
+        self.statistics.append(row_statistics(excluded, included, sink=self.sink))
         weights = self._recorded_weights(scores, excluded, included)
         self.graph.append(weights[..., self.positions.to(weights.device)].mean(0))
+        for moment_listener in self.moment_listeners:
+            moment_listener(excluded, included)
         for listener in self.listeners:
             listener(weights)
         for score_listener in self.score_listeners:
@@ -127,23 +132,31 @@ class AttentionCollector:
 _REFUSALS: WeakKeyDictionary[Probe, NumericalRefusal | None] = WeakKeyDictionary()
 
 
+def _refusal_of(probe: Probe) -> NumericalRefusal | None:
+    if probe not in _REFUSALS:
+        _REFUSALS[probe] = _trial(probe)
+    return _REFUSALS[probe]
+
+
 def _trial(probe: Probe) -> NumericalRefusal | None:
     """Both ways on a few tokens; None where they agree on every row and on the last state, otherwise what stands against it."""
     ids = torch.arange(min(TRIAL, probe.vocabulary, probe.context or TRIAL))
-    found: list[tuple[AttentionCollector, Tensor]] = []
+    found: list[tuple[list[RowMoments], Tensor]] = []
     for way in WAYS:
         collector = AttentionCollector(probe, ids[-1:], sink="include", way=way)
         states: list[Tensor] = []
+        rows: list[RowMoments] = []
+        collector.moment_listeners.append(_keeping(rows))
         last = (probe.state_hook(probe.n_blocks), lambda tensor, hook, kept=states: kept.append(tensor[0].clone()))
         try:
             collector.stream(ids, [*collector.hooks(), last])
         except NumericalRefusal as refusal:
             return refusal
-        found.append((collector, states[0]))
+        found.append((rows, states[0]))
     (whole, state), (coupled, again) = found
     same = SAME.get(probe.dtype, 1e-3)
     gaps = [float((again - state).float().norm() / state.float().norm())]
-    for one, other in zip(whole.included, coupled.included, strict=True):
+    for one, other in zip(whole, coupled, strict=True):
         entropies = [moments.log_partition - moments.gibbs_mean for moments in (one, other)]
         gaps.append(float((entropies[1] - entropies[0]).abs().max()))
         gaps.append(float((one.keys - other.keys).abs().max()))
@@ -153,6 +166,10 @@ def _trial(probe: Probe) -> NumericalRefusal | None:
         f"attention of {probe.name}", expected="queries and keys that give the scores of its hooks",
         received=f"ones that differ by {max(gaps):.1e}", remedy="use shorter prompts",
     )  # fmt: skip
+
+
+def _keeping(kept: list[RowMoments]) -> Callable[[RowMoments, RowMoments], None]:
+    return lambda excluded, included: kept.append(included)
 
 
 def _log_weights(pattern: Tensor) -> Tensor:

@@ -24,6 +24,7 @@ from rgprobe.errors import NumericalRefusal
 from rgprobe.models.attention import Visibility, attend
 from rgprobe.probe.model import Hook, Probe
 from rgprobe.probe.scores import CoupledScores, Visible
+from rgprobe.probe.tile_moments import Room
 
 __all__ = ["Meeting", "stream_fused"]
 
@@ -85,15 +86,16 @@ def _taking_over_gauge(
 ) -> Iterator[list[tuple[str, Hook]]]:
     """`GaugeAttention.average` of every block replaced; over single keys, as when somebody looks at its pattern."""
     rules: dict[tuple[int, bool], Visible] = {}  # what is found out about a rule serves all blocks
+    room = Room()
     with ExitStack() as stack:
         for block, module in enumerate(probe.bridge.blocks):
-            average = _gauge_average(module.attn, block, receive, rules)
+            average = _gauge_average(module.attn, block, receive, rules, room)
             stack.enter_context(_entry(module.attn.__dict__, "average", average))
         yield list(hooks)
 
 
 def _gauge_average(
-    attention: Any, block: int, receive: Receive, rules: dict[tuple[int, bool], Visible]
+    attention: Any, block: int, receive: Receive, rules: dict[tuple[int, bool], Visible], room: Room
 ) -> Callable[..., Tensor]:
     # needs transformer_lens, which standard models are spared until they are loaded
     from rgprobe.models.gauge.attention import attend_to_visible, own_terms
@@ -104,7 +106,7 @@ def _gauge_average(
         level = own_terms(queries, keys, prior)[0] if by_divergence else None
         size = queries.shape[-2]
         visible = rules.setdefault((size, include_self), Visible(_earlier if include_self else _strictly_earlier, size))
-        receive(Meeting(block, CoupledScores(queries[0], keys[0], visible, level=level), values[0]))
+        receive(Meeting(block, CoupledScores(queries[0], keys[0], visible, level=level, room=room), values[0]))
         return attend_to_visible(queries, keys, values, include_self=include_self)
 
     return average
@@ -136,11 +138,12 @@ def _taking_over_transformers(
         else:
             left.append((name, hook))
     done: list[int] = []
+    room = Room()
 
     def meet(queries: Tensor, keys: Tensor, values: Tensor, mask: Any, options: dict[str, Any]) -> Tensor:
         block = len(done)
         done.append(block)
-        scores = _coupled(probe, queries, keys, mask, options)
+        scores = _coupled(probe, queries, keys, mask, options, room)
         for name, hook in served[block]:
             carried = {"q": queries, "k": keys, "v": values}[_kind(name)]
             hook(carried.transpose(1, 2), hook=SimpleNamespace(name=name))
@@ -169,7 +172,9 @@ def _kind(name: str) -> str:
     return leaf.split(".")[0] if leaf.endswith("hook_out") else leaf[-1]
 
 
-def _coupled(probe: Probe, queries: Tensor, keys: Tensor, mask: Any, options: dict[str, Any]) -> CoupledScores:
+def _coupled(
+    probe: Probe, queries: Tensor, keys: Tensor, mask: Any, options: dict[str, Any], room: Room
+) -> CoupledScores:
     unknown = sorted(name for name, value in options.items() if name not in HARMLESS and value is not None)
     if unknown:
         raise _refusal(probe, f"attention that takes {', '.join(unknown)}")
@@ -180,7 +185,7 @@ def _coupled(probe: Probe, queries: Tensor, keys: Tensor, mask: Any, options: di
     scale = options.get("scaling")
     return CoupledScores(
         queries[0], keys[0], mask, scale=float(queries.shape[-1] ** -0.5 if scale is None else scale),
-        cap=options.get("softcap"),
+        cap=options.get("softcap"), room=room,
     )  # fmt: skip
 
 

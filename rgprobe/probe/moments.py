@@ -16,7 +16,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-__all__ = ["RowMoments", "merge_moments", "row_moments"]
+__all__ = ["RowMoments", "blank_where_empty", "merge_moments", "row_moments"]
 
 FAR_BELOW = -1e18
 
@@ -95,7 +95,6 @@ def row_moments(
     log_distances = distances.log1p()
     # float64 from here on: added in float32, a large common level of the scores would round away what the row says
     maximum = maximum.squeeze(-1).double()
-    empty = keys == 0
     moments = RowMoments(
         keys=keys.expand_as(partition),
         log_partition=maximum + partition.double().log(),
@@ -107,7 +106,7 @@ def row_moments(
         distance=_dot(weights, distances.to(scores.dtype)) / partition,
         log_distance=_dot(weights, log_distances.to(scores.dtype)) / partition,
     )
-    return RowMoments(**{name: _blank(name, value, empty) for name, value in moments.as_dict().items()})
+    return blank_where_empty(moments)
 
 
 def merge_moments(a: RowMoments, b: RowMoments) -> RowMoments:
@@ -144,7 +143,13 @@ def merge_moments(a: RowMoments, b: RowMoments) -> RowMoments:
         distance=mean("distance", gibbs_a, gibbs_b),
         log_distance=mean("log_distance", gibbs_a, gibbs_b),
     )
-    return RowMoments(**{name: _blank(name, value, keys == 0) for name, value in merged.as_dict().items()})
+    return blank_where_empty(merged)
+
+
+def blank_where_empty(moments: RowMoments) -> RowMoments:
+    """What is said of rows that see no key: log_partition -inf, NaN for the rest; all in float64."""
+    empty = moments.keys == 0
+    return RowMoments(**{name: _blank(name, value, empty) for name, value in moments.as_dict().items()})
 
 
 def _dot(a: Tensor, b: Tensor) -> Tensor:

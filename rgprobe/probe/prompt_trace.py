@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -35,7 +35,9 @@ class PromptTrace:
     """What was collected of one prompt; None where it was not asked for.
 
     Attributes:
-        attention: row moments (sink, moment, block, head, token).
+        attention: means over attention rows (sink, mean, block, head), see `rgprobe.probe.row_statistics`.
+        keys: that each row sees (sink, block, token).
+        rows: functions of every row (function, block, head, token), float32.
         graph: head-averaged attention among recorded tokens (block, position, position).
         geometry: collapse of tokens (sink, quantity, state).
         states: residual states of recorded tokens (state, position, width), float32.
@@ -51,19 +53,21 @@ class PromptTrace:
         attention_from: "scores" or "queries and keys": how the pass was made, see `rgprobe.probe.attention`.
     """
 
-    attention: np.ndarray | None
-    graph: np.ndarray | None
-    geometry: np.ndarray | None
-    states: np.ndarray | None
-    lens: np.ndarray | None
-    log_probabilities: np.ndarray | None
-    classes: np.ndarray | None
-    gaussians: tuple[Gaussian, ...] | None
-    couplings: np.ndarray | None
-    sketches: np.ndarray | None
-    units: np.ndarray | None
-    reductions: dict[str, xr.Dataset]
-    attention_from: str
+    attention: np.ndarray | None = None
+    keys: np.ndarray | None = None
+    rows: np.ndarray | None = None
+    graph: np.ndarray | None = None
+    geometry: np.ndarray | None = None
+    states: np.ndarray | None = None
+    lens: np.ndarray | None = None
+    log_probabilities: np.ndarray | None = None
+    classes: np.ndarray | None = None
+    gaussians: tuple[Gaussian, ...] | None = None
+    couplings: np.ndarray | None = None
+    sketches: np.ndarray | None = None
+    units: np.ndarray | None = None
+    reductions: dict[str, xr.Dataset] = field(default_factory=dict)
+    attention_from: str = "scores"
 
 
 def trace_prompt(
@@ -116,7 +120,9 @@ def trace_prompt(
         reduction = reduce_lens(probe, torch.stack(states.recorded), follow, basis=basis)
     coupled = couplings.array(len(prompt)) if "couplings" in collect else None
     return PromptTrace(
-        attention=_stack_moments(attention) if "attention" in collect else None,
+        attention=_stacked(attention, "means", 2) if "attention" in collect else None,
+        keys=_stacked(attention, "keys", 1) if "attention" in collect else None,
+        rows=_stacked(attention, "by_token", 1) if "attention" in collect else None,
         graph=torch.stack(attention.graph).double().cpu().numpy() if "attention" in collect else None,
         geometry=_stack_geometry(states) if "states" in collect else None,
         states=torch.stack(states.recorded).float().cpu().numpy() if "states" in collect else None,
@@ -146,16 +152,9 @@ def _answers(probe: Probe, prompt: EncodedPrompt, recorded: Tensor, given: Seque
     return wanted
 
 
-def _stack_moments(collector: AttentionCollector) -> np.ndarray:
-    """(sink, moment, block, head, token); each block's own is let go as it is copied, since together they may be gigabytes."""
-    first = collector.included[0]
-    shape = (2, len(first.as_dict()), len(collector.included), *first.keys.shape)
-    stacked = torch.empty(shape, dtype=first.keys.dtype)
-    for rows, policy in zip(stacked, (collector.excluded, collector.included), strict=True):
-        for block in reversed(range(len(policy))):
-            for moment, values in zip(rows, policy.pop().as_dict().values(), strict=True):
-                moment[block] = values
-    return stacked.numpy()
+def _stacked(collector: AttentionCollector, name: str, axis: int) -> np.ndarray:
+    """Statistics of all blocks in one array."""
+    return torch.stack([getattr(block, name) for block in collector.statistics], axis).cpu().numpy()
 
 
 def _stack_geometry(collector: StateCollector) -> np.ndarray:

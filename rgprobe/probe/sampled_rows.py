@@ -8,12 +8,12 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from rgprobe.probe.row_statistics import MINIMUM_KEYS
 from rgprobe.probe.scores import Scores
 
 __all__ = ["MINIMUM_KEYS", "ROWS", "SampledRows", "sample_rows"]
 
 ROWS = 16
-MINIMUM_KEYS = 8  # as in `rgprobe.diagnostics.record`, which stands above
 
 
 @dataclass(frozen=True)

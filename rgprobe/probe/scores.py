@@ -7,24 +7,24 @@ row moments before the next is made: memory grows with N, not with N^2. The mome
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import cached_property
-from itertools import accumulate, pairwise
+from functools import cached_property, reduce
+from itertools import pairwise
 from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from rgprobe.probe.moments import RowMoments, merge_moments, row_moments
-from rgprobe.probe.tile_moments import KeyStatistics, key_statistics, tile_moments
+from rgprobe.probe.moments import RowMoments, blank_where_empty, merge_moments, row_moments
+from rgprobe.probe.tile_moments import Room, tile_moments
 
 __all__ = ["CoupledScores", "Extent", "Scores", "Visible", "WholeScores", "attention_moments"]
 
 ROWS_PER_BLOCK = 128
-# rows and keys of a tile: small enough for a core's cache, large enough to keep a GPU busy
-TILE = {"cpu": (128, 512), "cuda": (1024, 8192)}
+# rows of a tile, and its scores at most: few enough for a core's cache, enough to keep a GPU busy
+TILE = {"cpu": (128, 2**20), "cuda": (1024, 2**26)}
 
 
 @runtime_checkable
@@ -134,6 +134,7 @@ class CoupledScores:
         scale: of the product.
         cap: soft cap on scores; None for none.
         level: what is taken off each row; None for nothing.
+        room: where tiles are made; blocks may share it.
     """
 
     queries: Float[Tensor, "heads size width"]
@@ -142,6 +143,7 @@ class CoupledScores:
     scale: float = 1.0
     cap: float | None = None
     level: Float[Tensor, "heads size 1"] | None = None
+    room: Room = field(default_factory=Room, repr=False)
 
     @property
     def size(self) -> int:
@@ -151,7 +153,7 @@ class CoupledScores:
     def rows(self, index: Int[Tensor, " rows"]) -> Float[Tensor, "heads rows keys"]:
         """See `Scores`."""
         index, keys = index.cpu(), torch.arange(self.size)
-        scores = self._tile(index.to(self.queries.device), slice(0, self.size))
+        scores = self._scores(index.to(self.queries.device), slice(0, self.size))
         hidden = ~self.visible.between(index, keys).to(scores.device, non_blocking=True)
         return scores.masked_fill(hidden, torch.finfo(scores.dtype).min)
 
@@ -159,8 +161,8 @@ class CoupledScores:
         """See `Scores`; `causal` is not needed, because `visible` says what a row sees."""
         height, _ = TILE["cuda" if self.queries.is_cuda else "cpu"]
         blocks = [self._block_moments(start, min(start + height, self.size)) for start in range(0, self.size, height)]
-        excluded, included = zip(*blocks, strict=True)
-        return _concatenate(list(excluded)), _concatenate(list(included))
+        rest = _concatenate(blocks)
+        return rest, merge_moments(rest, self._sink_moments())
 
     def averages(self, values: Float[Tensor, "key_heads size values"]) -> Float[Tensor, "heads size values"]:
         """softmax(scores) values, in blocks of rows: for rules and caps that the fused kernels do not know."""
@@ -171,75 +173,75 @@ class CoupledScores:
             stop = min(start + ROWS_PER_BLOCK, self.size)
             extent = self.visible.extent(start, stop)
             seen = slice(extent.first, extent.last)
-            scores = self._tile(slice(start, stop), seen)
+            scores = self._scores(slice(start, stop), seen)
             hidden = ~self._allowed(start, stop, extent.first, extent.last)
             weights = scores.masked_fill_(hidden, -torch.inf).softmax(-1)
             parts.append((weights.unflatten(0, (-1, groups)) @ wide[:, None, seen]).flatten(0, 1))
         return torch.cat(parts, 1).to(values.dtype)
 
-    @cached_property
-    def _statistics(self) -> dict[tuple[int, int], KeyStatistics]:
-        """Of the keys of each tile, the same for all rows."""
-        return {}
+    def _block_moments(self, start: int, stop: int) -> RowMoments:
+        """Of rows start to stop, over all keys but the sink, merged tile by tile."""
+        extent = self.visible.extent(start, stop)
+        tiles = [self._tile_moments(start, stop, *ends, extent) for ends in self._tiles(extent, stop - start)]
+        return reduce(merge_moments, tiles)
 
-    def _block_moments(self, start: int, stop: int) -> tuple[RowMoments, RowMoments]:
-        """Of rows start to stop, all keys but the sink merged tile by tile, then the sink."""
-        rest = self._masked_moments(start, stop, 0, 0)  # of no key: the neutral element of merging
-        for first, last, full in self._key_tiles(self.visible.extent(start, stop), start, stop):
-            tile = self._full_moments if full else self._masked_moments
-            rest = merge_moments(rest, tile(start, stop, first, last))
-        return rest, merge_moments(rest, self._masked_moments(start, stop, 0, 1))
+    def _tiles(self, extent: Extent, height: int) -> list[tuple[int, int]]:
+        """Equal ranges of the keys that some of these rows see, but the sink; an empty one where there are none."""
+        _, size = TILE["cuda" if self.queries.is_cuda else "cpu"]
+        first, last = max(extent.first, 1), max(extent.last, 1)
+        width = max(size // (self.queries.shape[0] * height), 1)
+        count = max(-(-(last - first) // width), 1)
+        return list(pairwise(first + (last - first) * part // count for part in range(count + 1)))
 
-    def _key_tiles(self, extent: Extent, start: int, stop: int) -> Iterator[tuple[int, int, bool]]:
-        """Tiles of the keys that rows start to stop see, but the sink; full ones lie before all of these rows, or behind."""
-        _, width = TILE["cuda" if self.queries.is_cuda else "cpu"]
-        first, last = max(extent.first, 1), extent.last
-        low, high = max(extent.full_from, first), extent.full_to
-        ends = [first, low, max(min(high, start), low), min(max(stop, low), high), high, last]
-        ends = list(accumulate(ends, max))
-        for (a, b), full in zip(pairwise(ends), (False, True, False, True, False), strict=True):
-            # on one grid for all rows, so that tiles can share what is known of their keys
-            cuts = [a, *range(a - a % width + width, b, width), b] if b > a else []
-            yield from ((*tile, full) for tile in pairwise(cuts))
-
-    def _full_moments(self, start: int, stop: int, first: int, last: int) -> RowMoments:
+    def _tile_moments(self, start: int, stop: int, first: int, last: int, extent: Extent) -> RowMoments:
+        """Of rows start to stop, over the keys first to last; masked left and right of what all rows see."""
         rows, keys = (torch.arange(*ends, device=self.queries.device) for ends in ((start, stop), (first, last)))
-        scores = self._tile(slice(start, stop), slice(first, last))
-        return tile_moments(scores, rows, keys, self._uniform(start, stop, first, last) if self.cap is None else None)
+        if first == last:
+            return self._nothing(stop - start)
+        tiles = self.room.tiles((self.queries.shape[0], stop - start, last - first), self._wide)
+        scores = self._scores(slice(start, stop), slice(first, last), out=tiles[0])
+        ragged = ((first, min(extent.full_from, last)), (max(extent.full_to, first), last))
+        masked = [
+            (slice(a - first, b - first), self._allowed(start, stop, a, b).to(scores.dtype)) for a, b in ragged if a < b
+        ]
+        return tile_moments((scores, *tiles[1:]), rows, keys, masked)
 
-    def _uniform(self, start: int, stop: int, first: int, last: int) -> tuple[Tensor, Tensor]:
-        """Mean and variance of the scores of a full tile, from the mean and the covariance of its keys."""
-        groups = self.queries.shape[0] // self.keys.shape[0]
-        if (of_keys := self._statistics.get((first, last))) is None:
-            of_keys = self._statistics[first, last] = key_statistics(self.keys[:, first:last])
-        queries = self.queries[:, start:stop].to(of_keys.mean.dtype).unflatten(0, (-1, groups))
-        mean = (queries @ of_keys.mean[:, None, :, None])[..., 0].flatten(0, 1) * self.scale
-        variance = torch.linalg.vecdot(queries @ of_keys.covariance[:, None], queries).flatten(0, 1) * self.scale**2
-        level = 0.0 if self.level is None else self.level[:, start:stop, 0].to(mean.dtype)
-        return mean - level, variance.clamp_min(0)
+    def _nothing(self, count: int) -> RowMoments:
+        """Of so many rows over no key."""
+        empty = self._wide.expand(count, 1)[:, :0]
+        return row_moments(empty.expand(self.queries.shape[0], count, 0), empty > 0, empty)
 
-    def _masked_moments(self, start: int, stop: int, first: int, last: int) -> RowMoments:
-        device = self.queries.device
-        scores = self._tile(slice(start, stop), slice(first, last))
-        rows, keys = torch.arange(start, stop, device=device), torch.arange(first, last, device=device)
-        distances = (rows[:, None] - keys).abs().to(scores.dtype)
-        return row_moments(scores, self._allowed(start, stop, first, last), distances)
+    def _sink_moments(self) -> RowMoments:
+        """Of all rows over key 0 alone."""
+        scores = self._scores(slice(0, self.size), slice(0, 1))[..., 0].double()
+        distances = torch.arange(self.size, device=scores.device, dtype=scores.dtype).expand_as(scores)
+        nothing = torch.zeros_like(scores)
+        keys = nothing + self._allowed(0, self.size, 0, 1)[:, 0]
+        return blank_where_empty(
+            RowMoments(keys, scores, scores, nothing, scores, nothing, nothing + 1, distances, distances.log1p())
+        )
 
     def _allowed(self, start: int, stop: int, first: int, last: int) -> Bool[Tensor, "rows keys"]:
         # rules may hold tensors of the CPU; copying towards a device does not wait for it
         seen = self.visible.between(torch.arange(start, stop), torch.arange(first, last))
         return seen.to(self.queries.device, non_blocking=True)
 
-    def _tile(self, rows: slice | Tensor, keys: slice) -> Float[Tensor, "heads rows keys"]:
+    @property
+    def _wide(self) -> Tensor:
+        """A number in the precision of the scores."""
+        return self.queries.new_zeros((), dtype=torch.promote_types(self.queries.dtype, torch.float32))
+
+    def _scores(self, rows: slice | Tensor, keys: slice, out: Tensor | None = None) -> Float[Tensor, "heads rows keys"]:
         """Scores of some rows and keys, hidden ones not yet masked."""
+        wide = self._wide.dtype
         groups = self.queries.shape[0] // self.keys.shape[0]
-        wide = torch.promote_types(self.queries.dtype, torch.float32)
         queries = self.queries[:, rows].to(wide) * self.scale
         count = queries.shape[1]
-        stacked = queries.unflatten(0, (-1, groups)).flatten(
-            1, 2
-        )  # query heads that share a key head, as rows of one product
-        scores = (stacked @ self.keys[:, keys].to(wide).mT).unflatten(1, (groups, count)).flatten(0, 1)
+        # query heads that share a key head, as rows of one product
+        stacked = queries.unflatten(0, (-1, groups)).flatten(1, 2)
+        place = None if out is None else out.view(len(stacked), groups * count, -1)
+        scores = torch.bmm(stacked, self.keys[:, keys].to(wide).mT, out=place)
+        scores = scores.unflatten(1, (groups, count)).flatten(0, 1)
         if self.cap is not None:
             scores = scores.div_(self.cap).tanh_().mul_(self.cap)
         return scores if self.level is None else scores.sub_(self.level[:, rows].to(wide))

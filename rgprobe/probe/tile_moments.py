@@ -1,84 +1,112 @@
-"""Row moments of a tile in which every row sees every key: as `row_moments`, in a third of the time.
+"""Row moments of a tile of scores in as few passes over it as there are: as `row_moments`, in less than half of the time.
 
-Nothing is masked, distances are differences of positions, and moments under the uniform weights need no scores where those are
-products: with k the mean of the tile's keys and C their covariance, the mean of c q.k_j is c q.k and its variance c^2 q^T C q.
+Moments are products of the weights with something, or sums of squares, and are taken as such: a matrix product with a narrow
+matrix, or one per row, costs more than the exponential. So does memory that was never touched, hence `Room`. What rows do not
+see lies in few columns of a tile, so that only these are masked.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from math import prod
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from rgprobe.probe.moments import RowMoments
+from rgprobe.probe.moments import RowMoments, blank_where_empty
 
-__all__ = ["KeyStatistics", "key_statistics", "tile_moments"]
+__all__ = ["Masked", "Room", "tile_moments"]
 
-
-@dataclass(frozen=True)
-class KeyStatistics:
-    """Mean (key head, width) and covariance (key head, width, width) of the keys of a tile."""
-
-    mean: Float[Tensor, "key_heads width"]
-    covariance: Float[Tensor, "key_heads width width"]
+# columns of a tile, and 1 where a row sees them, 0 where it does not
+Masked = tuple[slice, Float[Tensor, "rows columns"]]
 
 
-def key_statistics(keys: Float[Tensor, "key_heads keys width"]) -> KeyStatistics:
-    """Both in at least float32."""
-    keys = keys.to(torch.promote_types(keys.dtype, torch.float32))
-    mean = keys.mean(1)
-    centred = keys - mean[:, None]
-    return KeyStatistics(mean, centred.mT @ centred / keys.shape[1])
+@dataclass
+class Room:
+    """Memory for three tiles, taken once for all: the first touch of fresh memory costs as much as an exponential.
+
+    Example:
+        >>> room = Room()
+        >>> first, again = (room.tiles((2, 3), torch.zeros(1)) for _ in range(2))
+        >>> len(first), first[0].shape, first[2].data_ptr() == again[2].data_ptr()
+        (3, torch.Size([2, 3]), True)
+    """
+
+    _held: list[Tensor] = field(default_factory=list)
+
+    def tiles(self, shape: Sequence[int], like: Tensor) -> tuple[Tensor, ...]:
+        """Three of this shape, with the dtype and on the device of `like`, holding anything."""
+        size = prod(shape)
+        fits = (each.numel() >= size and (each.dtype, each.device) == (like.dtype, like.device) for each in self._held)
+        if not any(fits):
+            self._held = []  # before the next are made
+            self._held = [torch.empty(size, dtype=like.dtype, device=like.device) for _ in range(3)]
+        return tuple(each[:size].view(*shape) for each in self._held)
 
 
 def tile_moments(
-    scores: Float[Tensor, "heads rows keys"],
+    tiles: Sequence[Float[Tensor, "heads rows keys"]],
     rows: Int[Tensor, " rows"],
     keys: Int[Tensor, " keys"],
-    uniform: tuple[Float[Tensor, "heads rows"], Float[Tensor, "heads rows"]] | None = None,
+    masked: Sequence[Masked] = (),
 ) -> RowMoments:
-    """Moments over all keys of a tile; `scores` is overwritten.
+    """Moments over the keys of a tile that its rows see.
 
-    Sums run in the precision of `scores`, about centres taken from the row itself; results are float64.
+    Sums run in the precision of the scores, about centres taken from the row itself; results are float64.
 
     Args:
-        scores: nats, at least float32.
-        rows, keys: positions; no key lies behind a row, or all do.
-        uniform: mean and variance under uniform weights, where they are known already.
+        tiles: scores, nats, at least float32; and two more to work in. All are overwritten.
+        rows, keys: positions.
+        masked: columns that are not seen by all rows; no column twice.
 
     Example:
         >>> import torch
-        >>> moments = tile_moments(torch.zeros(1, 1, 4, dtype=torch.float64), torch.tensor([5]), torch.arange(4))
-        >>> round(float(moments.log_partition), 6), float(moments.purity), round(float(moments.distance), 12)
+        >>> tiles = [torch.zeros(1, 1, 4, dtype=torch.float64) for _ in range(3)]
+        >>> moments = tile_moments(tiles, torch.tensor([5]), torch.arange(4))
+        >>> round(float(moments.log_partition), 6), float(moments.purity), float(moments.distance)
         (1.386294, 0.25, 3.5)
     """
-    count = scores.shape[-1]
-    if uniform is None:
-        mean = scores.mean(-1)
-        uniform = mean, (scores - mean[..., None]).square_().mean(-1)
+    scores, work, products = tiles
+    distances = (rows.to(scores.dtype)[:, None] - keys.to(scores.dtype)).abs_()
+    seen = torch.full_like(distances[:, 0], len(keys))
+    for columns, visible in masked:
+        seen -= (1 - visible).sum(-1)
+        scores[..., columns].add_((visible - 1) * (torch.finfo(scores.dtype).max / 4))
     maximum = scores.amax(-1, keepdim=True)
-    centred = scores.sub_(maximum)
-    weights = centred.exp()
-    ahead = (keys - keys[0]).to(scores.dtype)
-    sums = weights @ torch.stack([torch.ones_like(ahead), ahead], -1)  # the partition function, and where its keys lie
-    partition = sums[..., 0]
-    shift = torch.linalg.vecdot(weights, centred) / partition
-    fluctuation = centred.sub_(shift[..., None]).square_()
-    log_distances = (rows[:, None] - keys).abs().to(scores.dtype).log1p_()
-    # one product per row for all heads, which share its distances
-    logs = torch.bmm(weights.transpose(0, 1), log_distances[..., None])[..., 0].mT
-    level = maximum[..., 0].double()
-    distance = (rows - keys[0]).double() - (sums[..., 1] / partition).double()
-    return RowMoments(
-        keys=torch.full_like(level, count),
-        log_partition=level + partition.double().log(),
-        gibbs_mean=level + shift,
-        gibbs_variance=(torch.linalg.vecdot(fluctuation, weights) / partition).double(),
-        uniform_mean=uniform[0].double(),
-        uniform_variance=uniform[1].double(),
-        purity=(torch.linalg.vecdot(weights, weights) / partition.square()).double(),
-        distance=distance.abs(),
-        log_distance=(logs / partition).double(),
+    centred = _hide(scores.sub_(maximum), masked)
+
+    def dot(a: Tensor, b: Tensor) -> Tensor:
+        return torch.mul(a, b, out=products).sum(-1)
+
+    count = seen.clamp_min(1)
+    level = centred.sum(-1) / count
+    uniform_variance = _squares(_hide(torch.sub(centred, level[..., None], out=work), masked)) / count
+    weights = _hide(torch.exp(centred, out=work), masked)
+    partition = weights.sum(-1)
+    shift = dot(weights, centred) / partition
+    top = maximum[..., 0].double()
+    moments = RowMoments(
+        keys=seen.expand_as(partition),
+        log_partition=top + partition.double().log(),
+        gibbs_mean=top + shift,
+        gibbs_variance=dot(centred.sub_(shift[..., None]).square_(), weights) / partition,
+        uniform_mean=top + level,
+        uniform_variance=uniform_variance,
+        purity=_squares(weights) / partition.square(),
+        distance=dot(weights, distances) / partition,
+        log_distance=dot(weights, distances.log1p_()) / partition,
     )
+    return blank_where_empty(moments)
+
+
+def _hide(tile: Tensor, masked: Sequence[Masked]) -> Tensor:
+    """Zero what is not seen; a product, since filling under a mask takes ten times as long."""
+    for columns, visible in masked:
+        tile[..., columns].mul_(visible)
+    return tile
+
+
+def _squares(tile: Tensor) -> Tensor:
+    return torch.linalg.vector_norm(tile, dim=-1).square()

@@ -153,8 +153,8 @@ def test_phase_words_follow_the_printed_convention():
 @pytest.mark.parametrize(("sink", "offset"), [("included", 0), ("excluded", 1)])
 def test_uniform_causal_attention_looks_back_half_the_prefix(sink, offset):
     trace = fake_trace(scores=[causal(torch.zeros(1, 1, N, N, dtype=torch.float64))])
-    per_row = trace.attention["distance"].sel(sink=sink).values[0, 0, 0]
-    np.testing.assert_allclose(per_row[offset:], np.arange(N - offset) / 2, atol=1e-10)
+    keys = trace.attention["keys"].sel(sink=sink).values[0, 0]
+    np.testing.assert_array_equal(keys[1:], np.arange(N)[1:] + 1 - offset)
     found = attention_distance(trace).values.sel(sink=sink).isel(prompt=0, block=0, head=0)
     assert float(found["distance"]) == pytest.approx(np.mean(np.arange(7, N - offset) / 2), rel=1e-12)
     assert float(found["decay_rate"]) == pytest.approx(0, abs=1e-3)

@@ -128,7 +128,7 @@ def test_clusters_of_tokens_are_basins_and_a_permuted_cloud_has_others(clusters)
 
 def test_hot_heads_see_one_basin():
     trace = clustered(3)
-    trace.attention["uniform_variance"] *= 1e-4
+    trace.attention["score_variance"] *= 1e-4
     found = energy_landscape(trace)
     assert (found.values["basins"] == 1).all()
     assert np.isnan(found.values["barrier"]).all()

@@ -16,6 +16,7 @@ from rgprobe.probe.model import Probe
 from rgprobe.probe.scores import CoupledScores
 from rgprobe.probe.sketches import SketchCollector
 from rgprobe.probe.states import StateCollector
+from rgprobe.probe.tile_moments import Room
 from rgprobe.probe.units import UnitCollector
 
 PROMPTS = random_prompts(3, 31)
@@ -63,7 +64,7 @@ def test_no_block_makes_the_host_wait(family):
         attention, hooks = collectors(probe, torch.arange(0, 31, 5))
         with Reads() as reads:
             attention.stream(PROMPTS[0], hooks)
-        assert len(attention.included) == layers
+        assert len(attention.statistics) == layers
         counts.append(reads.count)
     assert counts[0] == counts[1]
 
@@ -89,6 +90,18 @@ def test_tiles_are_planned_without_asking_the_device(family, monkeypatch):
     attention, hooks = collectors(probe, torch.arange(0, 31, 5), WAYS[1])
     attention.stream(PROMPTS[0], hooks)
     assert seen == [{"meta"}, {"meta"}]
+
+
+def test_tiles_are_made_where_the_scores_of_the_block_are():
+    """A model may be spread over devices, and its blocks share the room."""
+    room = Room()
+    places = ["cpu", "meta", "cpu"]
+    for device in places:
+        made = room.tiles((2, 3, 5), torch.zeros((), dtype=torch.float64, device=device))
+        assert {(tile.device.type, tile.dtype, tuple(tile.shape)) for tile in made} == {
+            (device, torch.float64, (2, 3, 5))
+        }
+    assert room.tiles((1, 1), torch.zeros(()))[0].dtype == torch.float32
 
 
 class Elsewhere(Probe):
@@ -159,6 +172,6 @@ def test_both_ways_of_attention_are_the_same_on_cuda(family):
         for way in WAYS:
             attention, hooks = collectors(probe, torch.arange(0, 31, 5), way)
             attention.stream(PROMPTS[0], hooks)
-            kept[device, way] = torch.stack([row.purity.cpu() for row in attention.excluded])
+            kept[device, way] = torch.stack([block.means.cpu() for block in attention.statistics])
     for other in kept.values():
         torch.testing.assert_close(other, kept["cpu", WAYS[0]], rtol=1e-4, atol=1e-4, equal_nan=True)

@@ -1,6 +1,7 @@
 """Attention statistics from queries and keys, tile by tile: those of scores that are there as a whole."""
 
 import json
+import math
 import subprocess
 import sys
 from pathlib import Path
@@ -16,7 +17,7 @@ from transformer_lens.model_bridge import TransformerBridge
 import rgprobe as rg
 from rgprobe.errors import NumericalRefusal
 from rgprobe.probe import attention, fused_pass, scores
-from rgprobe.probe.attention import WAYS, AttentionCollector, way_of
+from rgprobe.probe.attention import LARGEST_WHOLE, WAYS, AttentionCollector, way_of
 from rgprobe.probe.fused_pass import stream_fused
 from rgprobe.probe.prompt_trace import COLLECTIONS
 from rgprobe.probe.reductions import REDUCTIONS
@@ -34,7 +35,7 @@ RULES = {
 
 @pytest.fixture
 def small_tiles(monkeypatch):
-    monkeypatch.setattr(scores, "TILE", {"cpu": (7, 11), "cuda": (7, 11)})
+    monkeypatch.setattr(scores, "TILE", {"cpu": (7, 4 * 7 * 11), "cuda": (7, 4 * 7 * 11)})
     monkeypatch.setattr(scores, "ROWS_PER_BLOCK", 13)
 
 
@@ -91,13 +92,14 @@ def test_a_rule_is_recognised_by_what_it_allows():
 
 def moments_of(probe, ids, way):
     collector = AttentionCollector(probe, torch.arange(len(ids))[::9], sink="exclude", way=way)
-    states = []
+    states, rows = [], []
+    collector.moment_listeners.append(lambda *both: rows.append(both))
     hooks = [
         (probe.state_hook(state), lambda tensor, hook: states.append(tensor[0].clone()))
         for state in range(probe.n_blocks + 1)
     ]
     collector.stream(ids, [*hooks, *collector.hooks()])
-    return collector, states
+    return rows, collector.graph, states
 
 
 GAUGES = {
@@ -115,20 +117,20 @@ def test_both_ways_agree_on_every_model(small_tiles, name):
     model = FAMILIES[name]() if name in FAMILIES else tiny_gauge(**GAUGES[name])
     probe = rg.load(model)
     ids = IDS if name in FAMILIES else IDS[:31]
-    (whole, states), (coupled, again) = (moments_of(probe, ids, way) for way in WAYS)
+    (whole, graph, states), (coupled, drawn_again, again) = (moments_of(probe, ids, way) for way in WAYS)
     double = name in GAUGES
     for one, other in zip(states, again, strict=True):
         torch.testing.assert_close(other, one, rtol=1e-9 if double else 1e-4, atol=1e-9 if double else 1e-5)
     bound = {"rtol": 1e-6, "atol": 1e-6} if double else {"rtol": 2e-4, "atol": 2e-5}
-    for policy in ("excluded", "included"):
-        for one, other in zip(getattr(whole, policy), getattr(coupled, policy), strict=True):
+    for blocks in zip(whole, coupled, strict=True):
+        for one, other in zip(*blocks, strict=True):
             for field in ("keys", "gibbs_variance", "uniform_variance", "purity", "distance", "log_distance"):
                 torch.testing.assert_close(
-                    getattr(other, field), getattr(one, field), equal_nan=True, msg=f"{policy} {field}", **bound
+                    getattr(other, field), getattr(one, field), equal_nan=True, msg=field, **bound
                 )
             if probe.hook_gives_scores:
                 torch.testing.assert_close(other.log_partition, one.log_partition, equal_nan=True, **bound)
-    for one, other in zip(whole.graph, coupled.graph, strict=True):
+    for one, other in zip(graph, drawn_again, strict=True):
         torch.testing.assert_close(other.double(), one.double(), rtol=1e-4, atol=1e-6)
 
 
@@ -228,8 +230,9 @@ def test_queries_and_keys_that_do_not_give_the_hooked_scores_are_not_used(monkey
 
 def test_short_prompts_stay_with_their_hooks():
     probe = rg.load(tiny_models.llama())
-    assert way_of(probe, 4096) == WAYS[0]
-    assert way_of(probe, 4097) == WAYS[1]
+    longest = math.isqrt(LARGEST_WHOLE // (4 * tiny_models.HEADS))
+    assert way_of(probe, longest) == WAYS[0]
+    assert way_of(probe, longest + 1) == WAYS[1]
 
 
 MEASURED = """

@@ -11,6 +11,7 @@ import rgprobe as rg
 from rgprobe.errors import CheckpointError
 from rgprobe.models import GaugeConfig, GaugeTransformer
 from rgprobe.models.tokenizer import save_tokenizer, train_tokenizer
+from rgprobe.probe.row_statistics import MINIMUM_KEYS
 
 CONFIG = GaugeConfig(n_layers=2, n_heads=2, d_model=16, d_vocab=61, n_ctx=32, d_mlp=24, d_code=4, initializer_range=0.3)
 
@@ -86,8 +87,10 @@ def test_traces_hold_what_the_model_computed(probe, belief):
         after = cache[f"blocks.{depth}.hook_resid_post"][0, recorded]
         np.testing.assert_allclose(trace.states[0, depth + 1], after.numpy(), rtol=1e-5, atol=1e-6)
     pattern = cache["blocks.1.attn.hook_pattern"][0].double()
-    purity = trace.attention["purity"].sel(sink="included").isel(prompt=0, block=1)
-    np.testing.assert_allclose(purity, pattern.square().sum(-1).numpy(), rtol=1e-4)
+    participation = trace.attention["participation"].sel(sink="included").isel(prompt=0, block=1)
+    enough = (pattern[0] > 0).sum(-1) >= MINIMUM_KEYS
+    expected = (1 / pattern.square().sum(-1))[:, enough].mean(-1)
+    np.testing.assert_allclose(participation, expected.numpy(), rtol=1e-4)
     if belief == "thermal":
         beliefs = trace.beliefs(0, 1)
         assert beliefs.batch_shape == (5, 2)

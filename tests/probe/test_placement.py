@@ -100,7 +100,7 @@ options = {"device_map": "auto", "max_memory": {"cpu": room}, "offload_folder": 
 probe = rg.load(path, dtype="bfloat16", **options)
 trace = rg.trace(probe, [list(range(10, 50))], positions=4)
 print(json.dumps({"added": peak() - before, "entropy": float(trace.lens["entropy"].mean()),
-                  "dtype": str(trace.attention["purity"].dtype), "weights": trace.provenance["dtype"]}))
+                  "dtype": str(trace.attention["participation"].dtype), "weights": trace.provenance["dtype"]}))
 """
 
 

@@ -38,9 +38,8 @@ def test_what_was_not_asked_for_is_not_collected(llama):
 
 def test_fisher_traces_are_one_less_the_purity_of_the_same_rows(llama):
     trace = rg.trace(tiny_models.llama(), PROMPTS[:1], positions=8, collect=["attention", "fisher"])
-    attention = trace.attention.sel(sink="excluded").isel(prompt=0, token=trace.recorded(0))
-    rows = attention["keys"] >= 8
-    expected = (1 - attention["purity"]).where(rows).mean("token")
+    participation = trace.attention["participation_by_token"].isel(prompt=0, token=trace.recorded(0))
+    expected = (1 - 1 / participation).mean("token")  # NaN where a row sees fewer than eight keys
     np.testing.assert_allclose(trace.reductions["fisher"]["trace"][0], expected, atol=1e-6)
 
 
