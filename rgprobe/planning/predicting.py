@@ -19,9 +19,9 @@ from rgprobe.probe.outline import outline_of
 
 __all__ = ["Plan", "plan"]
 
-# Bytes moved per attention score and per class probability, read and written, where a machine's bandwidth is given: float32
-# scores in about 24 steps (softmax, the moments of rows), float64 classes in 17.
-SCORE_BYTES, CLASS_BYTES = 24 * 2 * 4, 17 * 8
+# Bytes moved, read and written, where a machine's bandwidth is given: per attention score as a whole (float32, about 24 steps:
+# softmax, the moments of rows), per score in tiles (32 times, the visible half), per class probability (17 times, float64).
+SCORE_BYTES, TILE_BYTES, CLASS_BYTES = 24 * 2 * 4, 32 * 4 // 2, 17 * 8
 
 
 @dataclass(frozen=True)
@@ -114,7 +114,7 @@ def plan(
     _check(tokens, prompts, nulls, shuffles, outline.context)
     chosen = applicable(select(diagnostics), belief="lens", family=outline.family)
     known = rehearse(outline, tokens, chosen, nulls=nulls, shuffles=shuffles, clock=clock, on_progress=on_progress)
-    job, models = Job(outline, tokens, prompts), 1 + nulls + shuffles
+    job, models = Job(outline, tokens, prompts, known.tiles), 1 + nulls + shuffles
     one_pass, forward = known.seconds_of_a_pass(job), known.seconds_of_a_forward(job)
     if rates is not None:
         one_pass, forward = _elsewhere(job, rates)
@@ -134,22 +134,23 @@ def plan(
 
 
 def _memory(job: Job, known: Rehearsal, weight_bytes: int, rates: Rates | None) -> dict[str, float]:
-    """Traces are held once prompt by prompt and once stacked; a result once, with its file's bytes."""
+    """One trace at a time, whose prompts are put in place as they come; a result once, with its file's bytes."""
     parts = 1 if rates is None else rates.parts
     return {
         "program": float(known.program),
         "weights": job.outline.parameters * weight_bytes / parts,
-        "one pass": known.bytes_of_a_pass(job),
-        "traces": 2 * known.bytes_traced(job),
+        "one pass": known.bytes_of_a_pass(job, "cpu" if rates is None else "cuda"),
+        "traces": known.bytes_traced(job),
         "result": 2 * known.bytes_kept(job),
     }
 
 
 def _elsewhere(job: Job, rates: Rates) -> tuple[float, float]:
     """Seconds of a pass with and without what is reduced, where FLOPs and bytes alone count."""
-    _, _, products, scores, classes = job.of_a_pass()
+    _, _, products, whole, tiled, classes = job.of_a_pass()
     forward = forward_flops(job.outline, job.tokens) / rates.flops
-    return products / rates.flops + (scores * SCORE_BYTES + classes * CLASS_BYTES) / rates.bandwidth, forward
+    moved = whole * SCORE_BYTES + tiled * TILE_BYTES + classes * CLASS_BYTES
+    return products / rates.flops + moved / rates.bandwidth, forward
 
 
 def _check(tokens: int, prompts: int, nulls: int, shuffles: int, context: int | None) -> None:

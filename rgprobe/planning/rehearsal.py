@@ -21,6 +21,7 @@ from rgprobe.diagnostics import Diagnostic
 from rgprobe.measuring import assemble_flow, measurements
 from rgprobe.models.bench.memory import peak_bytes
 from rgprobe.planning.work import Job
+from rgprobe.probe.attention import takes_tiles
 from rgprobe.probe.model import Probe
 from rgprobe.probe.outline import Outline, miniature
 from rgprobe.probe.passes import PASSES
@@ -68,6 +69,7 @@ class Rehearsal:
         drawing: seconds per parameter of a random initialisation.
         program: bytes that libraries take.
         own_passes: forward passes per prompt of collections that make passes of their own, by name, in the whole model.
+        tiles: whether long prompts of this architecture go through tiles of scores.
     """
 
     samples: tuple[Sample, ...]
@@ -75,6 +77,7 @@ class Rehearsal:
     drawing: float
     program: int
     own_passes: dict[str, float]
+    tiles: bool = True
 
     def seconds_of_a_pass(self, job: Job) -> float:
         """Of one prompt."""
@@ -82,7 +85,8 @@ class Rehearsal:
 
     def seconds_of_a_forward(self, job: Job) -> float:
         """Of one prompt, nothing reduced."""
-        return self._at(job.of_a_pass(), [s.job.of_a_pass() for s in self.samples], [s.forward for s in self.samples])
+        amounts = [s.job.of_a_forward() for s in self.samples]
+        return self._at(job.of_a_forward(), amounts, [s.forward for s in self.samples])
 
     def seconds_of_measuring(self, job: Job) -> float:
         """Of all prompts."""
@@ -102,9 +106,9 @@ class Rehearsal:
         """Of the result's file."""
         return self._at(job.of_arrays(), [s.job.of_arrays() for s in self.samples], [s.kept for s in self.samples])
 
-    def bytes_of_a_pass(self, job: Job) -> float:
+    def bytes_of_a_pass(self, job: Job, device: str = "cpu") -> float:
         """Held at most while one prompt passes through one block and the lens, beside the weights."""
-        return self._at(_held(job), [_held(j) for j, _ in self.peaks], [peak for _, peak in self.peaks])
+        return self._at(job.held(device), [j.held() for j, _ in self.peaks], [peak for _, peak in self.peaks])
 
     @staticmethod
     def _at(amounts: np.ndarray, seen: Sequence[np.ndarray], took: Sequence[float | int]) -> float:
@@ -158,27 +162,29 @@ def rehearse(
     collect = sorted(set().union(*(d.requires for d in light)))
     samples: list[Sample] = []
     peaks: list[tuple[Job, int]] = []
-    drawing, program, own = 0.0, 0, dict[str, float]()
+    drawing, program, own, tiles = 0.0, 0, dict[str, float](), True
     for blocks in sorted({min(FEW, outline.blocks), min(SOME, outline.blocks)}):
         probe, relative = miniature(outline, blocks)
         program = program or _resident() - 4 * relative.parameters
         taller = _taller(probe, outline.blocks)
         own = {name: PASSES[name].forwards(taller) for d in chosen for name in d.requires & PASSES.keys()}
-        for job in _jobs(relative, lengths):
+        tiles = takes_tiles(probe)
+        jobs = list(_jobs(relative, lengths, tiles))
+        for job in jobs:
             on_progress(
                 len(samples), 2 * len(lengths) + 2, f"{blocks} blocks, {job.tokens} tokens, {job.prompts} prompts"
             )
             samples.append(_sample(probe, job, light, collect, nulls, shuffles, clock))
         if blocks == min(FEW, outline.blocks):
-            peaks = [(job, _peak(probe, job, collect)) for job in _jobs(relative, lengths) if job.prompts == 1]
+            peaks = [(job, _peak(probe, job, collect)) for job in jobs if job.prompts == 1]
         drawing = _drawing(probe, clock) / relative.parameters
-    return Rehearsal(tuple(samples), tuple(peaks), drawing, max(program, 0), own)
+    return Rehearsal(tuple(samples), tuple(peaks), drawing, max(program, 0), own, tiles)
 
 
-def _jobs(outline: Outline, lengths: Sequence[int]) -> Iterator[Job]:
+def _jobs(outline: Outline, lengths: Sequence[int], tiles: bool) -> Iterator[Job]:
     for length in lengths:
-        yield Job(outline, length, 1)
-    yield Job(outline, lengths[0], MORE)
+        yield Job(outline, length, 1, tiles)
+    yield Job(outline, lengths[0], MORE, tiles)
 
 
 class _But:
@@ -258,12 +264,6 @@ def _silent() -> Iterator[None]:
         finally:
             os.dup2(kept, 2)
             os.close(kept)
-
-
-def _held(job: Job) -> Float64[np.ndarray, " 3"]:
-    """Amounts that the memory of a pass of one block is proportional to: classes of one state, widths, one block's scores."""
-    o = job.outline
-    return np.array([job.recorded * o.vocabulary, o.width * job.tokens, o.heads * job.tokens**2], dtype=float)
 
 
 def _bytes_of(traced: BeliefTrace) -> int:

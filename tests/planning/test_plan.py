@@ -40,14 +40,16 @@ def test_prices_that_made_the_times_are_found_again():
 
 def test_a_larger_job_is_predicted_from_small_ones(outline):
     """Times made up from known prices, at the sizes that are rehearsed."""
-    prices = np.array([1e-3, 2e-4, 1e-10, 1e-8, 2e-8])
+    prices = np.array([1e-3, 2e-4, 1e-10, 1e-8, 3e-9, 2e-8])
 
     def relative(blocks):
         return type(outline)(
             **{**vars(outline), "blocks": blocks, "matrices": outline.matrices // outline.blocks * blocks}
         )
 
-    jobs = [Job(relative(b), n, 1) for b in (1, 3) for n in (64, 128, 256)]
+    # some through scores as a whole, some through tiles: up to 256 tokens of 8 heads are the former
+    jobs = [Job(relative(b), n, 1) for b in (1, 3) for n in (64, 128, 256, 400, 512)]
+    assert {job.tiled for job in jobs} == {True, False}
     samples = tuple(Sample(job, float(job.of_a_pass() @ prices), 1.0, 1.0, 1.0, 1, 1) for job in jobs)
     known = Rehearsal(samples, (), 0.0, 0, {})
     planned = Job(relative(24), 2048, 5)
