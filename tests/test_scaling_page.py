@@ -1,6 +1,6 @@
-"""docs/scaling.md shows the table of docs/scaling.json, which `analyses/long_context.py` measured.
+"""docs/scaling.md shows docs/scaling.json and docs/plan-accuracy.json: `analyses/long_context.py` and `plan_accuracy.py`.
 
-To write it again: `python tests/test_scaling_page.py DIR...`, the folders that the analysis wrote.
+To write it again: `python tests/test_scaling_page.py DIR...`, the folders that the analyses wrote.
 """
 
 import json
@@ -13,11 +13,14 @@ from rgprobe.probe.attention import LARGEST_REFUSED, LARGEST_WHOLE, TRIAL
 from rgprobe.probe.scores import TILE
 from rgprobe.probe.sketches import LONGEST
 
-PAGE, RECORD = DOCS / "scaling.md", DOCS / "scaling.json"
+PAGE, RECORD, ACCURACY = DOCS / "scaling.md", DOCS / "scaling.json", DOCS / "plan-accuracy.json"
 
 
 def tables():
-    return {"long context": analysis("long_context").table(json.loads(RECORD.read_text("utf-8")))}
+    return {
+        "long context": analysis("long_context").table(json.loads(RECORD.read_text("utf-8"))),
+        "plan accuracy": "\n".join(analysis("plan_accuracy").table(json.loads(ACCURACY.read_text("utf-8")))),
+    }
 
 
 def test_the_page_shows_what_was_measured():
@@ -30,17 +33,30 @@ def test_tiles_take_less_memory_than_scores_as_a_whole():
     assert peaks["queries and keys"] < peaks["scores"] / 2
 
 
+def test_plans_come_true_within_three_tenths():
+    for row in json.loads(ACCURACY.read_text("utf-8")):
+        ratios = [row["plan"][part] / row["run"][part] for part in analysis("plan_accuracy").PARTS]
+        assert max(map(abs, (ratio - 1 for ratio in ratios))) < 0.3, row["model"]
+
+
 def test_the_constants_of_the_page_are_those_of_the_code():
     text = " ".join(PAGE.read_text("utf-8").split())
-    rows, keys = TILE["cpu"]
+    rows, scores = TILE["cpu"]
     longest = next(n for n in range(1, 10**5) if 4 * 9 * n**2 > LARGEST_WHOLE)
-    for words in (f"{LARGEST_WHOLE // 2**20} MiB ({longest:,} tokens", f"{rows} rows by {keys} keys", f"{TRIAL} tokens once",
-                  f"up to {LARGEST_REFUSED // 2**30} GiB a block", f"{LONGEST:,} tokens"):  # fmt: skip
+    for words in (
+        f"{LARGEST_WHOLE // 2**20} MiB ({longest:,} tokens",
+        f"{rows} rows and at most {4 * scores // 2**20} MiB",
+        f"{TRIAL} tokens once",
+        f"up to {LARGEST_REFUSED // 2**30} GiB a block",
+        f"{LONGEST:,} tokens",
+    ):
         assert words in text
 
 
 if __name__ == "__main__":
-    found = [row for name in sys.argv[1:] for row in json.loads((Path(name) / "long_context.json").read_text("utf-8"))]
-    if found:
-        RECORD.write_text(json.dumps(found, indent=1) + "\n", "utf-8")
+    for record, name in ((RECORD, "long_context.json"), (ACCURACY, "plan_accuracy.json")):
+        files = [file for folder in sys.argv[1:] if (file := Path(folder) / name).exists()]
+        found = [row for file in files for row in json.loads(file.read_text("utf-8"))]
+        if found:
+            record.write_text(json.dumps(found, indent=1) + "\n", "utf-8")
     write(PAGE, {**shown(PAGE), **tables()})
