@@ -25,6 +25,7 @@ import numpy as np
 import xarray as xr
 
 import rgprobe as rg
+from rgprobe.diagnostics import available
 
 END = "at the output end"
 TREND = "over depth"
@@ -124,13 +125,15 @@ def decided(flows: Sequence[rg.RGFlow]) -> Iterator[dict[str, Any]]:
 
 
 def table(rows: Sequence[dict[str, Any]]) -> Iterator[str]:
-    """Markdown, a line per claim and model."""
+    """Markdown, a line per claim and model; units as the registry has them."""
+    units = _units_by_claim()
     yield "| claim | model | measured | minus random initialisation (95%) | verdict |"
     yield "|---|---|---|---|---|"
     before = ""
     for row in rows:
         where = "slope" if row["where"] == TREND else "at the end"
-        value = "undefined" if _missing(row["value"]) else f"{where} {_with_interval(row, 'value', 'low', 'high')}"
+        of = units[row["claim"]]
+        value = "undefined" if _missing(row["value"]) else f"{where} {_with_interval(row, 'value', 'low', 'high')}{of}"
         null = (
             ""
             if _missing(row["difference"])
@@ -138,6 +141,25 @@ def table(rows: Sequence[dict[str, Any]]) -> Iterator[str]:
         )
         yield f"| {row['claim'] if row['claim'] != before else ''} | {row['model']} | {value} | {null} | {row['verdict']} |"
         before = row["claim"]
+
+
+def tally(rows: Sequence[dict[str, Any]]) -> Iterator[str]:
+    """Markdown, a line per model: how many claims hold, hold without word order, fail, and are not shown."""
+    yield "| model | claims | hold | of these, order not needed | fail | not shown |"
+    yield "|---|---|---|---|---|---|"
+    for model in dict.fromkeys(row["model"] for row in rows):
+        words = [row["verdict"] for row in rows if row["model"] == model]
+        counts = [
+            sum(word.startswith(kind) for word in words) for kind in ("holds", "holds, order", "fails", "not shown")
+        ]
+        yield f"| {' | '.join([model, str(len(words)), *map(str, counts)])} |"
+
+
+def _units_by_claim() -> dict[str, str]:
+    """Units of each claim's quantity behind a space, nothing for pure numbers."""
+    known = {(name, quantity.name): quantity.units for name, d in available().items() for quantity in d.quantities}
+    units = {claim.text: known[claim.diagnostic, claim.quantity] for claim in CLAIMS}
+    return {text: "" if of == "1" else f" {of}" for text, of in units.items()}
 
 
 def _with_interval(row: dict[str, Any], *names: str) -> str:

@@ -4,6 +4,7 @@ To write it again: `python tests/test_findings_page.py DIR`, the folder that the
 """
 
 import json
+import re
 import shutil
 import sys
 from pathlib import Path
@@ -11,16 +12,24 @@ from pathlib import Path
 import pytest
 from measured_page import DOCS, IMAGES, analysis, shown, write
 
+ROOT = DOCS.parent
 PAGE, RECORD = DOCS / "findings.md", DOCS / "findings.json"
 FIGURE = IMAGES / "findings.svg"
 
 
 def tables():
-    return {"table": "\n".join(analysis("findings").table(json.loads(RECORD.read_text("utf-8"))))}
+    rows, module = json.loads(RECORD.read_text("utf-8")), analysis("findings")
+    return {"tally": "\n".join(module.tally(rows)), "table": "\n".join(module.table(rows))}
 
 
 def test_the_page_shows_what_was_measured():
     assert shown(PAGE) == tables()
+
+
+def test_the_readme_counts_as_the_page_does():
+    (counts,) = re.findall(r"\| smollm2 \| (\d+) \| (\d+) \| \d+ \| (\d+) \| (\d+) \|", tables()["tally"])
+    told = "Of {} claims put to SmolLM2-135M, {} hold, {} fail and {} are not shown".format(*counts)
+    assert told in " ".join((ROOT / "README.md").read_text("utf-8").split())
 
 
 @pytest.mark.parametrize(
