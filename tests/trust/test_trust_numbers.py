@@ -43,7 +43,8 @@ def pair(seed, k, condition, size):
     g = generator(seed)
     q, _ = torch.linalg.qr(normal(g, k, k))
     root = q * spectrum(k, condition).sqrt()
-    near = symmetric(root @ (torch.eye(k).double() + size * symmetric(normal(g, k, k)) / k) @ root.mT)
+    # an exponential is positive definite whatever was drawn; 1 + size * noise is not
+    near = symmetric(root @ torch.linalg.matrix_exp(size * symmetric(normal(g, k, k)) / k) @ root.mT)
     covariance, mean = symmetric(root @ root.mT), normal(g, k)
     moved = mean + size * (root @ normal(g, k))
     return [(mean, covariance), (moved, near)]
