@@ -76,12 +76,21 @@ class BeliefTrace:
     gaussians: tuple[tuple[Gaussian, ...], ...]
     causal: bool
     vocabulary: int
-    provenance: dict[str, Any] = field(repr=False)
+    provenance: dict[str, Any]
     couplings: xr.Dataset = field(default_factory=xr.Dataset)
     sketches: xr.DataArray = field(default_factory=lambda: xr.DataArray(np.empty(0)))
     units: xr.Dataset = field(default_factory=xr.Dataset)
     reductions: dict[str, xr.Dataset] = field(default_factory=dict)
     groups: tuple[str, ...] = ()
+
+    def __repr__(self) -> str:
+        """What was measured of what; the arrays themselves would fill pages."""
+        name = self.provenance.get("source", {}).get("name", "no source")
+        depths = f", {self.depth_dim}s={self.n_depths}" if self._beliefs else ""
+        return (
+            f"BeliefTrace({name!r}, beliefs={self.belief}, prompts={self.n_prompts}, tokens={int(self.token_mask.sum())}, "
+            f"recorded={int((self.positions >= 0).sum())}{depths})"
+        )
 
     @property
     def n_prompts(self) -> int:
