@@ -89,7 +89,8 @@ def value_limits(lines: np.ndarray, bands: np.ndarray, *, logarithmic: bool = Tr
         low = max(low, high * SMALLEST)
         return True, float(low / 1.3), float(high * 1.3)
     reach = np.concatenate([lines, bands])
-    span = max(high - low, 1e-12 * max(abs(high), 1.0))
+    # values that hardly differ leave room for what is uncertain about them, rather than fill the frame with their differences
+    span = max(high - low, 0.2 * max(abs(high), abs(low)), 1e-12)
     bottom, top = max(reach.min(), low - OVERSHOOT * span), min(reach.max(), high + OVERSHOOT * span)
     if bottom <= reach.min() and top >= reach.max():
         return None

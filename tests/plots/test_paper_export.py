@@ -13,6 +13,7 @@ from rgprobe.cli import main
 from rgprobe.errors import EnvironmentFault, OptionError
 from rgprobe.plots.paper import FORMATS, elimination, export, rendered
 from rgprobe.plots.paper.catalogue import FIGURES
+from rgprobe.plots.paper.style import DOUBLE
 from rgprobe.plots.paper.tokens import paper_text
 
 
@@ -21,16 +22,27 @@ def flow():
     return paper_flow(tokens=HOSTILE, positions=12, blocks=2, name="mo\x1bdel <b>$x$")
 
 
+VECTOR = ("pdf", "svg")  # every figure; pixels take most of the time, and are made of one
+
+
 @pytest.fixture(scope="module")
 def folder(flow, tmp_path_factory):
     place = tmp_path_factory.mktemp("figures")
-    export(flow, place, formats=FORMATS)
+    export(flow, place, formats=VECTOR)
     return place
 
 
 def test_every_figure_in_every_format_with_its_caption(folder):
-    expected = {f"{entry.name}.{suffix}" for entry in FIGURES for suffix in (*FORMATS, "txt")}
+    expected = {f"{entry.name}.{suffix}" for entry in FIGURES for suffix in (*VECTOR, "txt")}
     assert {file.name for file in folder.iterdir()} == expected
+
+
+def test_pixels_are_those_of_the_width_in_print(tmp_path):
+    (written,) = (path for path in export(made_up_result(), tmp_path, formats=["png"]).written if path.suffix == ".png")
+    content = written.read_bytes()
+    assert content.startswith(b"\x89PNG")
+    assert int.from_bytes(content[16:20], "big") == round(DOUBLE * 300)
+    assert set(FORMATS) == {*VECTOR, "png"}
 
 
 def test_fonts_are_truetype(folder):
@@ -54,7 +66,8 @@ def test_equal_flows_make_equal_bytes_whatever_the_settings(flow, folder):
     rcParams["font.size"] = 3.0
     try:
         figure = elimination(flow)
-        again = {suffix: rendered(figure, suffix) for suffix in FORMATS}
+        again = {suffix: rendered(figure, suffix) for suffix in VECTOR}
+        assert rendered(figure, "png") == rendered(elimination(flow), "png")
         assert rcParams["font.size"] == 3.0
     finally:
         rcParams["font.size"] = before

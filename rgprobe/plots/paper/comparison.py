@@ -116,7 +116,7 @@ def _difference(axes: Axes, arrays: xr.Dataset, names: Sequence[str], *, first: 
     if limits is not None:
         axes.set_ylim(min(limits[1], 0.0), max(limits[2], 0.0))
     beyond = "difference beyond null" if kind else "difference"
-    axes.set_ylabel(f"{beyond}\n({unit_label(arrays)})" if first else f"({unit_label(arrays)})")
+    axes.set_ylabel(f"{beyond if first else beyond.removeprefix('difference ')}\n({unit_label(arrays)})")
 
 
 def _places(arrays: xr.Dataset) -> np.ndarray:

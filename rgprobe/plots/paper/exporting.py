@@ -213,9 +213,9 @@ def _of_rows(rows: Sequence[Mapping[str, Any]]) -> tuple[str, Figure, str]:
     texts = {len(values) for row in rows for values in row["relative"].values()}
     told = (
         "Distortion of the predictions when the tokens of the first half of a text are replaced by meta-tokens at "
-        "one layer, in units of replacing all by one mean; geometric axis, mean over texts. The band of the tree is "
-        "its 95% bootstrap interval over texts. All other lines are what it is compared with, windows, random and "
-        "shifted trees among them."
+        "one layer, in units of replacing all by one mean; geometric axis, mean over texts. Kept 1/2: half as many "
+        "meta-tokens as tokens. The band of the tree is its 95% bootstrap interval over texts. All other lines are what "
+        "it is compared with; those of partitions that do not look at what the tokens hold are dashed."
     )
     facts = {"n": f"{min(texts)} texts" if len(texts) == 1 else f"{min(texts)} to {max(texts)} texts",
              "interval": "95% percentile bootstrap over texts (1000 draws, seed 0)",

@@ -29,6 +29,7 @@ TOTALS = (
     ("condensation", "quarter_loss", "D(N/4) / D(1)"),
 )
 SHARES = np.linspace(0.0, 1.0, 33)[1:]
+DARK = 0.74  # end of the colour scale for lines and words: its yellow cannot be read on white
 # groupings that see the states only, those that see the order only, and chance
 LOOKS: Mapping[str, tuple[str, str]] = {
     "tree": ("tree", MEASURED),
@@ -36,11 +37,12 @@ LOOKS: Mapping[str, tuple[str, str]] = {
     "k_means": ("k-means", SOURCES[4]),
     "bipartite": ("bipartite", SOURCES[3]),
     "windows": ("windows", SOURCES[2]),
-    "contiguous": ("contiguous", NULL_COLOURS[3]),
+    "contiguous": ("contiguous", "#6b4a35"),
     "random": ("random", NULL_COLOURS[0]),
     "rolled": ("shifted tree", NULL_COLOURS[1]),
     "one_mean": ("one mean", NULL_COLOURS[0]),
 }
+BLIND = ("windows", "contiguous", "random", "rolled")  # dashed: they do not look at what the tokens hold
 
 
 def information_curves(flow: RGFlow) -> Figure:
@@ -57,7 +59,7 @@ def information_curves(flow: RGFlow) -> Figure:
     with paper_style():
         figure = paper_figure(DOUBLE, 2.2)
         left, *others = figure.subplots(1, 1 + len(totals), squeeze=False)[0]
-        colours = matplotlib.colormaps[SEQUENTIAL.lower()](np.linspace(0.0, 0.92, len(curves)))
+        colours = matplotlib.colormaps[SEQUENTIAL.lower()](np.linspace(0.0, DARK, len(curves)))
         for curve, colour in zip(curves, colours, strict=True):
             left.plot(SHARES, curve, color=colour, lw=0.9)
         left.plot([0, 1], [1, 0], color=GUIDE, lw=0.6, zorder=0)
@@ -109,9 +111,8 @@ def rate_distortion(curve: RateDistortion) -> Figure:
             if not known.any():
                 continue
             single = known.sum() == 1
-            axes.plot(
-                clusters[known], y[known], "o" if single else "-", color=colour, lw=1.6 if name == "tree" else 0.9
-            )
+            look = {"marker": "o", "ls": ""} if single else {"ls": (0, (4, 2)) if name in BLIND else "-"}
+            axes.plot(clusters[known], y[known], color=colour, lw=1.6 if name == "tree" else 0.9, **look)
             ends[word] = (float(y[known][-1]), colour)
             every.append(y[known])
         log_axis(axes, clusters.min() / 1.1, clusters.max() * 1.1, which="x")
@@ -188,7 +189,8 @@ def _by_layer(axes: Axes, cells: Mapping[int, Mapping[str, np.ndarray]]) -> dict
             draws = np.random.default_rng(0).integers(0, texts.shape[1], (1000, texts.shape[1]))
             low, high = np.quantile(texts[:, draws].mean(-1), [0.025, 0.975], axis=1)
             axes.fill_between(layers, low, high, color=colour, alpha=0.28, lw=0)
-        axes.plot(layers, mean, color=colour, lw=1.6 if name == "tree" else 0.9, marker="o", ms=2.2)
+        style = (0, (4, 2)) if name in BLIND else "-"
+        axes.plot(layers, mean, color=colour, ls=style, lw=1.6 if name == "tree" else 0.9, marker="o", ms=2.2)
         ends[word] = (float(mean[-1]), colour)
     axes.set_xticks(layers)
     return ends

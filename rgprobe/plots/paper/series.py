@@ -48,6 +48,9 @@ def draw_series(
         axes.fill_between(at, band.low, band.high, color=tint, alpha=0.2, lw=0, zorder=1)
         axes.plot(at, band.mean, color=tint, ls=dashes, lw=0.9, zorder=2)
     axes.fill_between(at, series.low, series.high, color=colour, alpha=0.28, lw=0, zorder=3)
+    alone = _alone(series.low + series.high)
+    if alone.any():
+        axes.vlines(at[alone], series.low[alone], series.high[alone], color=colour, alpha=0.28, lw=3, zorder=3)
     if series.heads is not None and heads:
         count = series.heads.shape[1]
         axes.plot(np.repeat(at, count), series.heads.ravel(), "o", ms=1.6, mew=0, color=colour, alpha=0.35, zorder=3)
@@ -58,6 +61,12 @@ def draw_series(
         beats = series.verdict == "beats null"
         for chosen, fill in ((beats, colour), (~beats, "white")):
             axes.plot(at[chosen], series.value[chosen], "o", mfc=fill, mec=colour, mew=0.8, zorder=5)
+
+
+def _alone(values: np.ndarray) -> np.ndarray:
+    """Where a value has no neighbour, so that an area between curves would not show its interval."""
+    known = np.concatenate([[False], np.isfinite(values), [False]])
+    return known[1:-1] & ~known[:-2] & ~known[2:]
 
 
 def null_style(index: int, tints: Sequence[str] = NULL_COLOURS) -> tuple[str, object]:
