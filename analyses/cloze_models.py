@@ -164,8 +164,16 @@ def build(reader: str, language: Language, seed: int) -> nn.Module:
         return make(vocabulary=language.vocabulary + FIRST, context=context, **sizes)
 
 
-def train_one(out: Path, shape: str, reader: str, *, seed: int, steps: int) -> dict[str, Any]:
-    """Train one model on fresh sentences and save it with its losses."""
+def train_one(
+    out: Path,
+    shape: str,
+    reader: str,
+    *,
+    seed: int,
+    steps: int,
+    watch: Callable[[int, nn.Module], None] = lambda step, model: None,
+) -> dict[str, Any]:
+    """Train one model on fresh sentences and save it with its losses; `watch` sees it before each step and at the end."""
     language = LANGUAGES[shape]()
     where = reading(reader, language.leaves)
     options = TrainingOptions(out=out, steps=steps, seed=seed, context=int(where.tokens.max()) + 1, **SIZES)
@@ -180,7 +188,13 @@ def train_one(out: Path, shape: str, reader: str, *, seed: int, steps: int) -> d
 
     model = build(reader, language, seed)
     curve: list[float] = []
-    fit(model, batch, options, on_progress=lambda step, loss: curve.append(loss))
+
+    def on_progress(step: int, loss: float) -> None:
+        curve.append(loss)
+        watch(step, model)
+
+    watch(0, model)
+    fit(model, batch, options, on_progress=on_progress)
     out.mkdir(parents=True, exist_ok=True)
     if isinstance(model, Bidirectional):
         model.encoder.save_pretrained(out)

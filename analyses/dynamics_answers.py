@@ -25,7 +25,7 @@ SPREADS = {
     "above 2": (2.0, np.inf),
 }
 COSINES = ("plain", "natural", "excess", "plain_other", "natural_other", "plain_step", "natural_step", "excess_step",
-           "between", "expected_between")  # fmt: skip
+           "between", "expected_between", "excess_beyond_other")  # fmt: skip
 
 
 def over_seeds(values: Sequence[float]) -> list[float]:
@@ -191,7 +191,7 @@ def updates(alignments: Mapping[Key, xr.Dataset]) -> dict[str, Any]:
     """Cosines by family: against step, and by how hot the head was; means over heads of a run, intervals over seeds."""
     found: dict[str, Any] = {}
     for family in dict.fromkeys(family for family, _ in alignments):
-        own = [each for (name, _), each in alignments.items() if name == family]
+        own = [_beyond_other(each) for (name, _), each in alignments.items() if name == family]
         found[family] = {
             "steps": own[0]["step"].values.tolist(),
             "by_step": {
@@ -201,6 +201,12 @@ def updates(alignments: Mapping[Key, xr.Dataset]) -> dict[str, Any]:
             "by_spread": {word: _within(own, bounds) for word, bounds in SPREADS.items()},
         }  # fmt: skip
     return found
+
+
+def _beyond_other(each: xr.Dataset) -> xr.Dataset:
+    """With the excess that is left after that of the same rows' updates on another text: what no text has in particular."""
+    other = each["natural_other"] - each["plain_other"] * each["between"]
+    return each.assign(excess_beyond_other=each["excess"] - other)
 
 
 def _within(own: list[xr.Dataset], bounds: tuple[float, float]) -> dict[str, Any]:

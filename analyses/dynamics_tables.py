@@ -142,7 +142,7 @@ def motion(record: dict[str, Any]) -> str:
     rows.append(["Adam on pure noise", *cells, f"{noise['exponents']['all']['steps'][0]:.3g}", ""])
     rows.append(["random walk, 95% of draws", "{:.3g} to {:.3g}".format(*noise["walk"]), "", "", "", ""])
     head = ["what moves", "H, all steps", "H, steps 1-59", "H, from step 33 on", "H against step itself",
-            "last displacement over that of two initialisations"]  # fmt: skip
+            "last squared displacement / that of two initialisations"]  # fmt: skip
     return markdown(head, rows)
 
 
@@ -166,12 +166,14 @@ def updates(record: dict[str, Any]) -> str:
     for family in FAMILIES:
         for word, found in record["updates"][family]["by_spread"].items():
             if found["heads"]:
-                names = ("plain", "natural", "excess", "plain_other", "plain_step", "natural_step", "excess_step")
+                names = ("plain", "natural", "excess", "plain_other", "excess_beyond_other", "plain_step", "natural_step",
+                         "excess_step")  # fmt: skip
                 known = [f"{found[name][0]:.3f}" for name in ("between", "expected_between")]
                 rows.append([family, word, str(found["heads"]), *known,
                              *(spoken(found[name], 2, sign=True) for name in names)])  # fmt: skip
     head = ["family", "deviation of scores", "heads x steps", "between", "predicted", "plain", "natural", "excess",
-            "plain, other prompt", "plain, descent", "natural, descent", "excess, descent"]  # fmt: skip
+            "plain, other prompt", "excess less other prompt's", "plain, descent", "natural, descent",
+            "excess, descent"]  # fmt: skip
     return markdown(head, rows)
 
 
@@ -222,16 +224,18 @@ def draw_temperature(record: dict[str, Any], left: Any, right: Any) -> None:
 
 
 def draw_motion(record: dict[str, Any], axes: Any) -> None:
-    """Displacement of the weights, and that of noise at the same rates, both as a multiple of the first step's."""
-    for family in FAMILIES:
-        found = record["motion"][f"weights, {family}"]
-        for squared in found["squared"]:
-            axes.plot(found["steps"], np.sqrt(np.array(squared) / squared[0]), color=COLOURS[family], lw=0.9)
+    """Displacement of weights and of attention, and that of noise at the same rates, as multiples of the first step's."""
+    for kind, dash in (("weights", "-"), ("attention", "--")):
+        for family in FAMILIES:
+            found = record["motion"][f"{kind}, {family}"]
+            for seed, squared in enumerate(found["squared"]):
+                axes.plot(found["steps"], np.sqrt(np.array(squared) / squared[0]), dash, color=COLOURS[family], lw=0.9,
+                          label=kind if seed == 0 and family == "standard" else None)  # fmt: skip
     noise = np.array(record["motion"]["noise"]["squared"])
     axes.plot(found["steps"], np.sqrt(noise / noise[0]), "k:", lw=0.9, label="noise alone")
     axes.set(xscale="log", yscale="log", ylabel="displacement / first step's")
-    plain_ticks(axes.yaxis, (1, 10, 100, 1000))
-    axes.legend(frameon=False)
+    plain_ticks(axes.yaxis, (1, 10, 100, 1000, 10000))
+    axes.legend(frameon=False, fontsize=5.5)
 
 
 def draw_ends(record: dict[str, Any], axes: Any) -> None:
@@ -246,18 +250,21 @@ def draw_ends(record: dict[str, Any], axes: Any) -> None:
 
 def draw_updates(record: dict[str, Any], left: Any, right: Any) -> None:
     """Cosines with either gradient: of the checkpoints' updates, and of a step of descent, by how far scores spread."""
+    looks = {"plain": ("-", None), "natural": ("--", "white")}
     for axes, suffix, title in ((left, "", "updates"), (right, "_step", "descent")):
         for family in FAMILIES:
             bins = record["updates"][family]["by_spread"]
             words = [word for word, found in bins.items() if found["heads"]]
-            at = [list(answers.SPREADS).index(word) for word in words]
-            for name, dash in (("plain", "-"), ("natural", "--")):
+            at = np.array([list(answers.SPREADS).index(word) for word in words]) + 0.16 * FAMILIES.index(family)
+            for name, (dash, face) in looks.items():
                 found = np.array([bins[word][name + suffix] for word in words])
-                axes.errorbar(at, found[:, 0], np.abs(found[:, 1:] - found[:, :1]).T, ls=dash, marker="o", ms=2, lw=0.9,
-                              color=COLOURS[family], label=f"{family}, {name}")  # fmt: skip
+                # beside each other, so that no interval hides another
+                axes.errorbar(at + 0.08 * (name == "natural"), found[:, 0], np.abs(found[:, 1:] - found[:, :1]).T, ls=dash,
+                              marker="o", ms=2.5, mfc=face or COLOURS[family], lw=0.7, color=COLOURS[family],
+                              label=f"{family}, {name}")  # fmt: skip
         axes.axhline(0, color="#b9bcc2", lw=0.6)
         axes.set_xticks(
             range(len(answers.SPREADS)), [word.replace(" to ", "–") for word in answers.SPREADS], rotation=25
         )
         axes.set(xlabel="deviation of scores (nats)", ylabel=f"cosine with -gradient, {title}")
-    left.legend(frameon=False, fontsize=5, loc="lower left", handlelength=1.4)
+    right.legend(frameon=False, fontsize=5, loc="lower left", handlelength=1.4)

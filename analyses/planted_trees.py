@@ -139,15 +139,18 @@ def interaction_scores(
     return scores, total, trees
 
 
-def belief_scores(probe: Probe, reader: str, read: np.ndarray, parses: Sequence[Clades]) -> np.ndarray:
+def belief_scores(
+    probe: Probe, reader: str, read: np.ndarray, parses: Sequence[Clades], *, names: Sequence[str] | None = None
+) -> np.ndarray:
     """F1 of condensation trees of beliefs on whole sentences, (belief, adjacency, state, sentence); NaN where there are none.
 
     Beliefs of blocks stand at the state that enters them.
     """
     leaves, where = read.shape[1], reading(reader, read.shape[1])
     ids = rows_of(reader, read, np.ones(read.shape, dtype=bool))
-    scores = np.full((len(BELIEFS), len(ADJACENCIES), probe.n_blocks + 1, len(read)), np.nan)
-    for b, name in enumerate(BELIEFS):
+    names = BELIEFS if names is None else names
+    scores = np.full((len(names), len(ADJACENCIES), probe.n_blocks + 1, len(read)), np.nan)
+    for b, name in enumerate(names):
         if name == "native" and probe.family != "gauge":
             continue
         for s, beliefs in enumerate(_beliefs(probe, name, ids, where.tokens[:, -1])):

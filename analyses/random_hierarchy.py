@@ -43,8 +43,16 @@ TEST_SEED = 10**6  # no step's
 BELIEFS, ADJACENCIES = ("states", "lens"), ("any", "contiguous")
 
 
-def train_one(out: Path, family: str, *, depth: int, seed: int, steps: int) -> dict[str, Any]:
-    """Train one model on fresh sentences and save it with its losses."""
+def train_one(
+    out: Path,
+    family: str,
+    *,
+    depth: int,
+    seed: int,
+    steps: int,
+    watch: Callable[[int, nn.Module], None] = lambda step, model: None,
+) -> dict[str, Any]:
+    """Train one model on fresh sentences and save it with its losses; `watch` sees it before each step and at the end."""
     rules = random_hierarchy.grammar(depth=depth, **GRAMMAR)
     context = rules.branching**depth + 2
     options = TrainingOptions(
@@ -64,6 +72,7 @@ def train_one(out: Path, family: str, *, depth: int, seed: int, steps: int) -> d
     model = get_family(family).build(vocabulary=len(names), **sizes)
     optimizer = build_optimizer(model, options)
     for step in range(steps):
+        watch(step, model)
         drawn = random_hierarchy.sample(rules, samples=options.batch, seed=seed * 10**7 + step)
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(step, options)
@@ -72,6 +81,7 @@ def train_one(out: Path, family: str, *, depth: int, seed: int, steps: int) -> d
         loss.backward()
         nn.utils.clip_grad_norm_(model.parameters(), options.clip)
         optimizer.step()
+    watch(steps, model)
     out.mkdir(parents=True, exist_ok=True)
     get_family(family).save(model, out)
     save_tokenizer(tokenizer_of(names), out, context=context)
