@@ -29,8 +29,10 @@ def test_the_page_shows_what_was_measured():
 
 
 def test_tiles_take_less_memory_than_scores_as_a_whole():
-    peaks = {row["way"]: row["peak"] for row in json.loads(RECORD.read_text("utf-8")) if row["what"] == "run"}
-    assert peaks["queries and keys"] < peaks["scores"] / 2
+    rows = [row for row in json.loads(RECORD.read_text("utf-8")) if row["tokens"] == 4096]
+    peaks = {row["way"]: row["peak"] for row in rows}
+    # beyond what a forward pass has in memory, libraries and weights among it
+    assert peaks["queries and keys"] - peaks["fused"] < (peaks["scores"] - peaks["fused"]) / 2
 
 
 def test_plans_come_true_within_three_tenths():
