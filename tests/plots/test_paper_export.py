@@ -91,7 +91,7 @@ def test_captions_hold_the_facts(folder):
 
 
 def test_what_was_not_measured_is_skipped_and_named(tmp_path):
-    done = export(synthetic_flow(), tmp_path, formats=["svg"])
+    done = export(synthetic_flow(blocks=2, heads=1, prompts=2), tmp_path, formats=["svg"])
     skipped = {each.name: each for each in done.skipped}
     assert set(skipped) == {"correlation-length", "operator-gains", "lyapunov-spectrum", "energy-landscape"}
     assert skipped["lyapunov-spectrum"].remedy == "rgprobe run SOURCE --diagnostics lyapunov"
@@ -130,7 +130,7 @@ def test_files_are_whole_or_absent(tmp_path, monkeypatch):
 
 
 def test_the_command_writes_figures_and_says_what_it_skipped(tmp_path, capsys):
-    flow = synthetic_flow(blocks=2, prompts=2)
+    flow = synthetic_flow(blocks=2, heads=1, prompts=2)
     flow.save(tmp_path / "flow.nc")
     out = tmp_path / "figures"
     assert main(["figures", str(tmp_path / "flow.nc"), "--out", str(out), "--format", "svg"]) == 0
@@ -153,7 +153,8 @@ def test_the_command_tells_results_apart(tmp_path, capsys):
     (tmp_path / "rows.json").write_text(json.dumps(rows))
     assert main(["figures", str(tmp_path / "rows.json"), "--out", str(tmp_path / "b"), "--format", "svg"]) == 0
     assert (tmp_path / "b" / "faithfulness.svg").exists()
-    comparison = rg.compare({"a": synthetic_flow(), "b": synthetic_flow(seed=1)})
+    small = {"blocks": 2, "heads": 1}
+    comparison = rg.compare({"a": synthetic_flow(**small), "b": synthetic_flow(seed=1, **small)})
     comparison.save(tmp_path / "comparison.nc")
     assert main(["figures", str(tmp_path / "comparison.nc"), "--out", str(tmp_path / "c"), "--format", "svg"]) == 0
     words = (tmp_path / "c" / "families-compared.txt").read_text("utf-8")
