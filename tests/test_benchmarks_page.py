@@ -74,14 +74,13 @@ TREES_SECTION = """## Condensation trees
 `scipy.cluster.hierarchy.linkage(..., "average")` of N points, and writes `DIR/tree-speed.json`. Linkage is given its
 distances; a tree evaluates its costs itself, and those of every cluster that it makes.
 
-- **Time.** One process, one thread, process CPU time; a linkage before and after every tree; medians. Sizes above 1,024 are
-  timed once.
+- **Time.** One process, one thread, process CPU time; a linkage before and after every tree; medians of three.
 - **The tree is exact.** A pair is evaluated only if a lower bound of its cost is below the least cost found so far (rounded
   up, so that evaluations come in batches): the squared Hellinger distance for categorical beliefs, one matrix product;
   marginals in 4, then 8 directions for Gaussian ones. Tests hold the result to that of evaluating every pair.
 - **Where it is slow.** The bounds spare nothing where all pairs cost nearly the same, which the random cases are made
   for: no groups, no near neighbours. They stop at 2,048. At 4,096 tokens 20 times the linkage was aimed at:
-  lens beliefs take 9 to 12, native ones 20 to 21 (on a busy machine).
+  lens beliefs take 9, native ones 13 to 17 (beside one other process).
 - **Memory.** 9 N^2 bytes for costs, 20 N V for categorical beliefs (three copies: rows, masses, square roots).
 """
 

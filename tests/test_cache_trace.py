@@ -78,7 +78,7 @@ def test_either_name_of_a_state_and_either_name_of_attention_will_do():
     xr.testing.assert_identical(rg.trace_cache(spare).states, rg.trace_cache(full).states)
     patterns = {name: full[name] for name in full if "attn_scores" not in name}
     by_pattern, by_scores = rg.trace_cache(patterns).attention, rg.trace_cache(full).attention
-    for name in ("purity", "gibbs_variance", "keys", "distance"):
+    for name in ("participation", "participation_by_token", "heat_capacity", "keys", "distance"):
         xr.testing.assert_allclose(by_pattern[name], by_scores[name], rtol=1e-4, atol=1e-6)
 
 
