@@ -51,7 +51,7 @@ def genealogy(
         >>> from rgprobe.condensation import condense
         >>> rows = np.random.default_rng(0).dirichlet(np.ones(3), size=(2, 5))
         >>> found = genealogy_of([condense(layer) for layer in rows], n_clusters=2)
-        >>> len(genealogy(found).data[-1].x)  # bars
+        >>> len(genealogy(found).data[-2].x)  # bars; the last is the key of colours
         4
     """
     if isinstance(source, RGFlow):
