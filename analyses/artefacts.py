@@ -8,9 +8,12 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
-__all__ = ["OUT_HELP", "artefacts"]
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+__all__ = ["OUT_HELP", "artefacts", "save_figure"]
 
 OUT_HELP = "directory for the numbers (.json) and the page (.md)"
 
@@ -36,6 +39,12 @@ def artefacts(out: Path | None, name: str) -> Iterator[Callable[[Any], None]]:
         with redirect_stdout(_Both(sys.stdout, page)):
             yield lambda numbers: _write(numbers_at, numbers)
         page.write(f"```\n\n{time.process_time() - begun:.0f} s of CPU time.\n")
+
+
+def save_figure(figure: Figure, path: Path) -> None:
+    """Draw into a file by its suffix; equal figures give equal SVG, which would hold the date otherwise."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, metadata={"Date": None} if path.suffix == ".svg" else None, dpi=150)
 
 
 def _write(path: Path, numbers: Any) -> None:

@@ -25,6 +25,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from artefacts import save_figure
 from tokenizers import Tokenizer
 from torch import nn
 
@@ -287,7 +288,7 @@ def draw(rows: list[dict[str, Any]], times: list[dict[str, Any]], path: Path) ->
     right.legend()
     path.parent.mkdir(parents=True, exist_ok=True)
     with plt.rc_context({"svg.hashsalt": "rgprobe"}):
-        figure.savefig(path, metadata={"Date": None} if path.suffix == ".svg" else None)
+        save_figure(figure, path)
     plt.close(figure)
 
 

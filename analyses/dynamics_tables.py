@@ -8,6 +8,7 @@ from typing import Any
 
 import dynamics_answers as answers
 import numpy as np
+from artefacts import save_figure
 
 __all__ = ["draw", "tables"]
 
@@ -192,8 +193,7 @@ def draw(record: dict[str, Any], path: Path) -> None:
             axes.set_xlabel("training step")
             plain_ticks(axes.xaxis, (0, 1, 10, 100) if axes.get_xscale() == "symlog" else (1, 10, 100))
         panel_letters(list(grid))
-        path.parent.mkdir(parents=True, exist_ok=True)
-        finished(figure).savefig(path, metadata={"Date": None} if path.suffix == ".svg" else None)
+        save_figure(finished(figure), path)
 
 
 def plain_ticks(axis: Any, values: Sequence[float]) -> None:

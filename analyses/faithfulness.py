@@ -24,6 +24,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from artefacts import save_figure
 from jaxtyping import Int
 from torch import Tensor
 
@@ -203,7 +204,7 @@ def draw(rows: Sequence[dict[str, Any]], path: Path) -> None:
             panel.set_xlabel("relative depth of the patched layer")
         handles, labels = panels[0, 0].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside lower center", ncols=5, frameon=False)
-        figure.savefig(path, metadata={"Date": None})
+        save_figure(figure, path)
 
 
 if __name__ == "__main__":

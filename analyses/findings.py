@@ -23,6 +23,7 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
+from artefacts import save_figure
 
 import rgprobe as rg
 from rgprobe.diagnostics import available
@@ -245,7 +246,7 @@ def draw(flows: Sequence[rg.RGFlow], path: Path) -> None:
             label: handle for panel in panels for handle, label in zip(*panel.get_legend_handles_labels(), strict=True)
         }
         figure.legend(named.values(), named.keys(), loc="outside lower center", ncols=3, frameon=False)
-        figure.savefig(path, metadata={"Date": None})
+        save_figure(figure, path)
 
 
 def _defined(results: Sequence[rg.RGFlow], claim: Claim) -> bool:

@@ -24,7 +24,7 @@ from typing import Any
 import dynamics_answers as answers
 import numpy as np
 import torch
-from artefacts import OUT_HELP, artefacts
+from artefacts import OUT_HELP, artefacts, save_figure
 from dynamics_answers import over_seeds
 from dynamics_tables import COLOURS, markdown, plain_ticks, spoken
 from torch import nn
@@ -241,8 +241,7 @@ def draw(records: list[dict[str, Any]], path: Path) -> None:
         plain_ticks(grid[1, 0].yaxis, (0.1, 1, 10, 100))
         grid[0, 0].legend(frameon=False)
         panel_letters(list(grid.ravel()))
-        path.parent.mkdir(parents=True, exist_ok=True)
-        finished(figure).savefig(path, metadata={"Date": None} if path.suffix == ".svg" else None)
+        save_figure(finished(figure), path)
 
 
 def main() -> None:

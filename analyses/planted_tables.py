@@ -6,6 +6,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from artefacts import save_figure
+
 __all__ = ["draw", "losses", "of_ancestors", "of_best", "of_states"]
 
 SHOWN = {  # figure: measure, adjacency, colour
@@ -112,7 +114,7 @@ def draw(results: Sequence[dict[str, Any]], path: Path) -> None:
             axis.set_axis_off()
         handles, labels = axes[0].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside lower center", ncols=3, frameon=False)
-        figure.savefig(path, metadata={"Date": None} if path.suffix == ".svg" else None, dpi=150)
+        save_figure(figure, path)
 
 
 def _panel(axis: Any, result: dict[str, Any], reader: str) -> None:

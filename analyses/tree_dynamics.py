@@ -25,7 +25,7 @@ import numpy as np
 import planted_trees
 import random_hierarchy
 import torch
-from artefacts import OUT_HELP, artefacts
+from artefacts import OUT_HELP, artefacts, save_figure
 from dynamics_answers import half_way
 from dynamics_tables import COLOURS, markdown, plain_ticks
 from planted_hierarchy import DEVELOPMENT, interval
@@ -182,8 +182,7 @@ def draw(record: dict[str, Any], path: Path) -> None:
         grid[0, 0].set_ylim(bottom=0)
         grid[1, 0].legend(frameon=False, loc="center left")
         panel_letters(list(grid.ravel()))
-        path.parent.mkdir(parents=True, exist_ok=True)
-        finished(figure).savefig(path, metadata={"Date": None} if path.suffix == ".svg" else None)
+        save_figure(finished(figure), path)
 
 
 def main() -> None:

@@ -7,7 +7,12 @@ import argparse
 import json
 from pathlib import Path
 
+import numpy as np
+import torch
 from measured_page import DOCS, IMAGES, analysis, shown, write
+
+import rgprobe as rg
+from rgprobe.probe.patching import patched_divergence
 
 PAGE, RECORD, UNSEEN = DOCS / "faithfulness.md", DOCS / "faithfulness.json", DOCS / "faithfulness-unseen.json"
 FIGURE = IMAGES / "faithfulness.svg"
@@ -29,6 +34,33 @@ def test_the_tree_is_compared_with_the_best_grouping_not_with_a_convenient_one()
     best, ratio, low, high = module.compared(row)
     assert best == "k_means"
     assert low <= ratio == 1.0 <= high
+
+
+def test_merging_by_measured_loss_takes_the_pair_that_loses_least():
+    module, model = analysis("faithfulness"), rg.load("standard-small", device="cpu")
+    ids = model.encode(["The king is dead, long live the king of all the land and sea"])[0].ids[:14]
+    merged, scored, labels = torch.arange(1, 7), torch.arange(7, len(ids)), np.array([0, 0, 1, 2, 3, 3])
+
+    def loss(grouped):
+        def means(states):
+            row = states.clone()
+            for cluster in np.unique(grouped):
+                members = merged[grouped == cluster]
+                row[members] = states[members].mean(0)
+            return row
+
+        return float(patched_divergence(model, ids, [means], state=3, score=scored)[0])
+
+    pairs = [(a, b) for a in range(4) for b in range(a)]
+    best = min(pairs, key=lambda pair: loss(np.where(labels == pair[1], pair[0], labels)))
+    found = module.merged_by_measured_loss(model, ids, merged, scored, 3, labels, 3)
+    assert len(np.unique(found)) == 3
+    together = np.equal.outer(found, found)
+    expected = np.where(labels == best[1], best[0], labels)
+    np.testing.assert_array_equal(together, np.equal.outer(expected, expected))
+    whole = module.merged_by_measured_loss(model, ids, merged, scored, 3, labels, 1)
+    assert (whole == 0).all()
+    np.testing.assert_array_equal(labels, [0, 0, 1, 2, 3, 3])
 
 
 def measured(folders):

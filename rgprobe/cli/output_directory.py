@@ -16,7 +16,7 @@ from rgprobe.locking import exclusive
 __all__ = ["Staging", "staged_output"]
 
 STAGING = ".rgprobe-unfinished-"
-ROOM = 64 * 2**20  # bytes; a report takes 5 MB at most and a result a few
+ROOM = 64 * 2**20  # bytes; a report takes about 7 MB at most and a result a few
 
 
 @dataclass(frozen=True)

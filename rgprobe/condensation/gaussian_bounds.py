@@ -40,6 +40,10 @@ class Mixed(NamedTuple):
 class Marginals:
     """Marginals of the slots in the first ``rank`` directions, the slot as last index: 4 F rank (rank + 3) N bytes.
 
+    Args:
+        rank, factors, n: directions r, independent factors F, slots N.
+        unit: slack per ratio of the largest number to the least pivot.
+
     Attributes:
         log_dets: (N,) log-determinants of the covariances, summed over factors.
     """
@@ -77,7 +81,7 @@ class Marginals:
             array[..., target] = array[..., source]
 
     def mixed(self, a: int | np.ndarray, b: slice | np.ndarray, share: Float64[np.ndarray, "m"]) -> Mixed:
-        """Mixtures share Sigma_a + (1 - share) Sigma_b of slot or slots ``a`` with slots ``b``."""
+        """Mixtures share Sigma_a + (1 - share) Sigma_b of slot or slots ``a`` with slots ``b``; (F, m) each."""
         parts = []
         for start in range(0, len(share), BLOCK):
             block = slice(start, start + BLOCK)
