@@ -112,6 +112,19 @@ def test_bounds_are_lower_bounds(kind, centroid, scale):
     assert (bounds[b, a] <= costs * (1 + 1e-12)).all()
 
 
+@pytest.mark.parametrize("centroid", ["moment", "pool", "shift"])
+def test_bounds_of_near_pairs_in_groups_far_apart_allow_for_rounding(centroid):
+    """Means of 1e8 standard deviations leave differences of 1e-3 five digits: bounds say so, and stay below."""
+    generator = np.random.default_rng(0)
+    mean = 1e-3 * generator.normal(size=(40, 5)) + 1e8 * generator.normal(size=(2, 1, 5)).repeat(20, axis=1).reshape(
+        40, 5
+    )
+    beliefs = Gaussian.from_covariance(torch.from_numpy(mean), torch.eye(5, dtype=torch.float64).expand(40, 5, 5))
+    slots = SLOTS["gaussian", centroid](beliefs, np.full(40, 1 / 40))
+    a, b = np.triu_indices(20, 1)
+    assert (slots.bounds(slice(0, 20), slice(0, 20))[a, b] <= slots.costs(a, b)).all()
+
+
 @pytest.mark.parametrize("centroid", CENTROIDS)
 def test_categorical_bounds_hold_for_any_two_classes_and_shares(centroid):
     """Rows of two classes reach every likelihood ratio; the infimum over them is the bound's constant."""

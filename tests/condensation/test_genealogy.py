@@ -175,6 +175,18 @@ def test_another_text_is_laid_on_position_by_position():
     assert row[1] == pytest.approx(cophenetic_correlation(one.trees[0], other.trees[1]))
 
 
+def test_every_passage_has_its_own_chance():
+    """Of three layers, of which the first two are one: passages keep their order, in draws and against another text."""
+    one, other = (condense(categorical(19, seed=seed)) for seed in (1, 2))
+    found = genealogy([one, one, other], n_clusters=6)
+    assert compared_with(found, found) == pytest.approx(agreements(found))
+    assert agreements(found)[0, 0] == pytest.approx(1.0)
+    drawn = chance_agreement(found, draws=3)
+    assert drawn.shape == (3, 2, 3)
+    twin = chance_agreement(genealogy([one, other], n_clusters=6), draws=3)
+    np.testing.assert_array_equal(drawn[:, 1], twin[:, 0])
+
+
 def test_the_smallest_trees_have_a_genealogy():
     alone = genealogy([CondensationTree.from_parents([-1], [])] * 2)
     assert np.isnan(agreements(alone)).all()
