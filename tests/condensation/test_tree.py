@@ -164,6 +164,7 @@ def test_parents_and_json_give_the_tree_back():
         ([4, 4, 3, 3, -1], [0.1, np.nan]),
         ([2, 2, -1], [0.1, 0.2]),
         ([0, 3, 4, 4, -1], [0.1, 0.2]),
+        ([3, 4, 4, 3, -1], [0.1, 0.2]),  # a node of its own making
     ],
 )
 def test_arrays_that_are_no_tree_are_refused(parents, costs):
