@@ -7,7 +7,7 @@ import pytest
 import torch
 from condensation_cases import CENTROIDS, categorical, gaussian, nested, weights
 
-from rgprobe.condensation import condense, cost_table
+from rgprobe.condensation import condense, cost_table, gaussian_bounds
 from rgprobe.condensation.categorical_bounds import moment_bound, pool_bound
 from rgprobe.condensation.categorical_costs import CategoricalMoment, CategoricalPool
 from rgprobe.condensation.gaussian_costs import GaussianMoment, GaussianPool, GaussianShift
@@ -110,6 +110,14 @@ def test_bounds_are_lower_bounds(kind, centroid, scale):
     costs = slots.costs(a, b)
     assert (bounds[a, b] <= costs * (1 + 1e-12)).all()
     assert (bounds[b, a] <= costs * (1 + 1e-12)).all()
+
+
+@pytest.mark.parametrize("centroid", ["moment", "pool", "shift"])
+def test_bounds_are_the_same_in_blocks_of_any_size(centroid, monkeypatch):
+    slots = SLOTS["gaussian", centroid](gaussian(33, k=5), np.full(33, 1 / 33))
+    whole = slots.bounds(slice(0, 33), slice(2, 33))
+    monkeypatch.setattr(gaussian_bounds, "BLOCK", 7)
+    np.testing.assert_allclose(slots.bounds(slice(0, 33), slice(2, 33)), whole, rtol=1e-12)
 
 
 @pytest.mark.parametrize("centroid", ["moment", "pool", "shift"])

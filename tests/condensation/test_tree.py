@@ -97,6 +97,7 @@ def test_effective_clusters_is_the_least_that_suffices():
         m = tree.effective_clusters(fraction)
         assert tree.loss(m) <= fraction * tree.loss(1)
         assert m == 1 or tree.loss(m - 1) > fraction * tree.loss(1)
+    assert tree.effective_clusters() == tree.effective_clusters(0.5) != tree.effective_clusters(0.75)
     with pytest.raises(OptionError, match="fraction"):
         tree.effective_clusters(1.5)
 
