@@ -13,6 +13,7 @@ from functools import cache
 from pathlib import Path
 
 import pytest
+from lowest_versions import lowest_versions
 from packaging.requirements import Requirement
 
 ROOT = Path(__file__).parents[2]
@@ -78,6 +79,14 @@ def test_dependencies_have_lower_and_upper_bounds():
     for requirement in map(Requirement, declared):
         operators = {specifier.operator for specifier in requirement.specifier}
         assert operators == {"=="} or operators >= {">=", "<"}, f"{requirement} has no upper bound"
+
+
+def test_lowest_versions_are_within_the_bounds():
+    """What `lowest_versions.py` would have installed is what each requirement admits, and nothing is forgotten."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    versions = dict(line.split("==") for line in lowest_versions())
+    for requirement in map(Requirement, project["dependencies"]):
+        assert requirement.specifier.contains(versions[requirement.name]), requirement
 
 
 def test_wheel_stands_alone(full, tmp_path):
