@@ -38,29 +38,31 @@ def assemble_node(diagnostic: Diagnostic, measured: Measurement, nulls: NullMeas
     Returns:
         value, value_low, value_high, per_prompt, verdict; with nulls also null, null_low, null_high, difference, low, high,
         p_value, significant, verdict_by_null over a `null_model` dimension; the same names with `trend_` for the slope of
-        the head mean against relative depth; null_per_prompt and random_init_by_seed, which a comparison of two runs needs;
-        and the details of the measurement.
+        the head mean against relative depth, and with `later_trend_` for that without the first depth, because many curves
+        make one step at the input end and the line through them is that step; null_per_prompt and random_init_by_seed,
+        which a comparison of two runs needs; and the details of the measurement.
 
         Each null asks its own question: the random initialisation, whether training made it; shuffled tokens, whether the
         order of the words does; another prompt's partition, whether the content does. `verdict` is the one against the
-        random initialisation, without which nothing beats its null.
+        random initialisation, without which nothing beats its null. Slopes are compared over the depths where both sides are
+        defined: a curve that bends has another slope over another part of it.
     """
     measured, nulls = _calibrated(diagnostic, measured, nulls)
     per_prompt = _stack(diagnostic, measured.values)
     drawn = _drawn(diagnostic, measured, nulls)
     # beliefs decide it: thermal ones live on blocks, lens ones on states
     depth = next(str(dim) for dim in per_prompt.dims if dim in ("block", "state", "transition"))
-    slopes = {name: (slope_over_depth(null, depth), by_seed) for name, (null, by_seed) in drawn.items()}
     node = xr.merge(
         [
-            _compared(per_prompt, drawn, seed=seed),
-            _compared(slope_over_depth(per_prompt, depth), slopes, seed=seed, prefix="trend_"),
+            _compared(per_prompt, [Against(per_prompt, *null) for null in drawn.values()], list(drawn), seed=seed),
+            _trend(per_prompt, drawn, depth, "trend", seed=seed),
+            _trend(per_prompt, drawn, depth, "later_trend", part=slice(1, None), seed=seed),
             measured.details,
         ],
         compat="no_conflicts",
         join="outer",
     )
-    node = node.rename({"trend_value": "trend"}).assign({"per_prompt": per_prompt, **_kept_draws(per_prompt, drawn)})
+    node = node.assign({"per_prompt": per_prompt, **_kept_draws(per_prompt, drawn)})
     return _described(node, diagnostic, drawn).assign_attrs(depth=depth)
 
 
@@ -125,12 +127,44 @@ def _drawn(
     return {name: (null.where(~null["quantity"].isin(exact)), by_seed) for name, (null, by_seed) in found.items()}
 
 
-def _compared(
+@dataclass(frozen=True)
+class Against:
+    """A null, and the values that are set against it."""
+
+    values: xr.DataArray
+    null: xr.DataArray
+    by_seed: bool
+
+    def comparison(self) -> Comparison:
+        """Of values by prompt with draws of the null."""
+        compare = compare_with_seeds if self.by_seed else compare_with_draws
+        return compare(self.values.values, self.null.values)
+
+
+def _trend(
     per_prompt: xr.DataArray,
     drawn: dict[str, tuple[xr.DataArray, bool]],
+    depth: str,
+    name: str,
     *,
     seed: int,
-    prefix: str = "",
+    part: slice = slice(None),
+) -> xr.Dataset:
+    """Slopes over a part of the depths, compared with each null over the depths where both are defined."""
+    relative = np.linspace(0, 1, per_prompt.sizes[depth])[part]
+    curve = _head_mean(per_prompt).isel({depth: part})
+    against = []
+    for null, by_seed in drawn.values():
+        curves = _head_mean(null).isel({depth: part})
+        common = _defined(curve) & _defined(curves).all("draw")
+        against.append(Against(_slope(curve.where(common), depth, relative),
+                               _slope(curves.where(common), depth, relative).transpose("draw", ...), by_seed))  # fmt: skip
+    found = _compared(_slope(curve, depth, relative), against, list(drawn), seed=seed, prefix=f"{name}_")
+    return found.rename({f"{name}_value": name})
+
+
+def _compared(
+    per_prompt: xr.DataArray, against: Sequence[Against], nulls: Sequence[str], *, seed: int, prefix: str = ""
 ) -> xr.Dataset:
     values = per_prompt.values
     dims = per_prompt.dims[1:]
@@ -139,22 +173,20 @@ def _compared(
     with np.errstate(invalid="ignore"):
         mean = np.where(np.isfinite(values).any(0), np.nansum(values, 0) / np.isfinite(values).sum(0).clip(1), np.nan)
     node = xr.Dataset({"value": (dims, mean), "value_low": (dims, low), "value_high": (dims, high)}, coords=coords)
-    comparisons = [
-        (compare_with_seeds if by_seed else compare_with_draws)(values, null.values) for null, by_seed in drawn.values()
-    ]
+    comparisons = [each.comparison() for each in against]
     if comparisons:
-        node = node.assign_coords(null_model=list(drawn))
+        node = node.assign_coords(null_model=list(nulls))
         for name in FIELDS:
             node[name] = (("null_model", *dims), np.stack([getattr(c, name) for c in comparisons]))
         significant = [significant_in_families(comparison.p_value, dims) for comparison in comparisons]
         node["significant"] = (("null_model", *dims), np.stack(significant).astype(np.int8))
-        carries = zip(drawn, (comparison.carries for comparison in comparisons), strict=True)
+        carries = zip(nulls, (comparison.carries for comparison in comparisons), strict=True)
         node.attrs["interval_carries"] = "; ".join(f"{name}: variance of {what}" for name, what in carries)
         words = [_verdicts(mean, c, beaten) for c, beaten in zip(comparisons, significant, strict=True)]
         node["verdict_by_null"] = (("null_model", *dims), np.stack(words).astype(object))
     verdict = np.where(np.isfinite(mean), "descriptive", "")
-    if "random_init" in drawn:
-        verdict = words[list(drawn).index("random_init")]
+    if "random_init" in nulls:
+        verdict = words[list(nulls).index("random_init")]
     node["verdict"] = (dims, verdict.astype(object))
     return node.rename({name: f"{prefix}{name}" for name in node.data_vars}) if prefix else node
 
@@ -176,23 +208,36 @@ def _verdicts(value: np.ndarray, comparison: Comparison, significant: np.ndarray
 
 
 def slope_over_depth(values: xr.DataArray, depth: str) -> xr.DataArray:
-    """Least-squares slope of the head mean against relative depth, 0 at the input end and 1 at the output end."""
-    y = values.values
-    dims = list(values.dims)
-    if "head" in dims:
-        axis = dims.index("head")
-        count = np.isfinite(y).sum(axis)
-        y = np.where(count > 0, np.nansum(y, axis) / count.clip(1), np.nan)
-        dims.remove("head")
-    y = np.moveaxis(y, dims.index(depth), -1)
-    dims.remove(depth)
+    """Least-squares slope of the head mean against relative depth, 0 at the input end and 1 at the output end.
+
+    Over the depths where it is defined; NaN where fewer than two are.
+    """
+    return _slope(_head_mean(values), depth, np.linspace(0, 1, values.sizes[depth]))
+
+
+def _head_mean(values: xr.DataArray) -> xr.DataArray:
+    """Mean over the heads where they are defined."""
+    if "head" not in values.dims:
+        return values
+    count = _defined(values).sum("head")
+    return (values.sum("head", skipna=True) / count.clip(1)).where(count > 0)
+
+
+def _defined(values: xr.DataArray) -> xr.DataArray:
+    return values.copy(data=np.isfinite(values.values))
+
+
+def _slope(curves: xr.DataArray, depth: str, relative: np.ndarray) -> xr.DataArray:
+    """Along `depth`, whose places are given, over what is defined."""
+    y = np.moveaxis(curves.values, curves.dims.index(depth), -1)
     here = np.isfinite(y)
-    x = np.where(here, np.linspace(0, 1, y.shape[-1]), 0)
     count = here.sum(-1, keepdims=True).clip(1)
-    x = np.where(here, x - x.sum(-1, keepdims=True) / count, 0)
+    x = np.where(here, relative, 0.0)
+    x = np.where(here, x - x.sum(-1, keepdims=True) / count, 0.0)
     spread = (x**2).sum(-1)
-    slope = np.where(spread > 0, (x * np.where(here, y, 0)).sum(-1) / np.where(spread > 0, spread, 1), np.nan)
-    return xr.DataArray(slope, dims=dims, coords={k: c for k, c in values.coords.items() if set(c.dims) <= set(dims)})
+    slope = np.where(spread > 0, (x * np.where(here, y, 0.0)).sum(-1) / np.where(spread > 0, spread, 1.0), np.nan)
+    dims = [dim for dim in curves.dims if dim != depth]
+    return xr.DataArray(slope, dims=dims, coords={k: c for k, c in curves.coords.items() if set(c.dims) <= set(dims)})
 
 
 def _described(node: xr.Dataset, diagnostic: Diagnostic, drawn: dict[str, tuple[xr.DataArray, bool]]) -> xr.Dataset:
@@ -205,7 +250,7 @@ def _described(node: xr.Dataset, diagnostic: Diagnostic, drawn: dict[str, tuple[
     for quantity in diagnostic.quantities:
         if quantity.identity:
             index = names.index(quantity.name)
-            for variable in ("verdict", "trend_verdict"):
+            for variable in ("verdict", "trend_verdict", "later_trend_verdict"):
                 words = node[variable].values.copy()
                 words[index] = np.where(words[index] == "", "", "identity")
                 node[variable] = (node[variable].dims, words)

@@ -102,7 +102,10 @@ class RGFlow(StoredTree):
         return node[[column for column in columns if column in node]].to_dataframe().reset_index()
 
     def summary(self) -> pd.DataFrame:
-        """One row per quantity: its trend over depth against the random initialisation, and how many entries beat it."""
+        """One row per quantity: its trend over depth against the random initialisation, and how many entries beat it.
+
+        `later_trend` is the slope without the first depth: where it has the other sign, the trend is one step at the input end.
+        """
         return pd.DataFrame([row for name in self.diagnostics for row in _summary_rows(name, self._node(name))])
 
 
@@ -132,6 +135,8 @@ def _summary_rows(name: str, node: xr.Dataset) -> Iterator[dict[str, Any]]:
                 "sink": sink,
                 "units": str(entry["units"].values),
                 "trend": float(entry["trend"]),
+                # results of earlier versions have none
+                "later_trend": float(entry["later_trend"]) if "later_trend" in entry else float("nan"),
                 "trend_verdict": str(entry["trend_verdict"].values),
                 "n_entries": int((verdicts != "").sum()),
                 "n_beat_null": int((verdicts == "beats null").sum()),

@@ -100,6 +100,39 @@ def test_the_trend_is_the_slope_of_the_head_mean_over_relative_depth():
     assert np.isnan(assemble_node(diagnostic("x"), measurement(holed), NullMeasurements(), seed=0)["trend"][0])
 
 
+def test_slopes_are_compared_over_the_depths_where_both_are_defined():
+    """The same bent curve, of which the checkpoint has one half: its slope differs, its difference is nothing."""
+    curve = 8 * np.linspace(0, 1, STATES) ** 2
+
+    def bent(seed):
+        rng = np.random.default_rng(seed)
+        return curve + 0.02 * rng.standard_normal() + 0.1 * rng.standard_normal((24, STATES))
+
+    half = bent(99)
+    half[:, 3:] = np.nan
+    nulls = NullMeasurements([measurement(bent(seed)) for seed in range(5)])
+    node = assemble_node(diagnostic("x"), measurement(half), nulls, seed=0)
+    whole = assemble_node(diagnostic("x"), measurement(bent(99)), nulls, seed=0)
+    assert float(node["trend"][0]) < float(whole["trend"][0]) - 3
+    assert abs(float(node["trend_difference"].squeeze())) < 0.2
+    assert node["trend_verdict"].item() == whole["trend_verdict"].item() == "within null"
+
+
+def test_the_later_trend_leaves_the_first_depth_out():
+    """One step at the input end, then a rise: the line through all falls, the line behind the step rises."""
+    curve = np.array([90.0, 11.0, 14.0, 17.0, 20.0, 23.0])
+    rng = np.random.default_rng(0)
+    value = measurement(curve + 0.1 * rng.standard_normal((20, STATES)))
+    flat = [measurement(10 + 0.1 * np.random.default_rng(s).standard_normal((20, STATES))) for s in range(1, 6)]
+    node = assemble_node(diagnostic("x"), value, NullMeasurements(flat), seed=0)
+    assert float(node["trend"][0]) < -40
+    assert float(node["later_trend"][0]) == pytest.approx(3 * (STATES - 1), rel=0.05)
+    assert float(node["later_trend_difference"].squeeze()) == pytest.approx(15, rel=0.1)
+    assert node["later_trend_verdict"].item() == "beats null"
+    alone = assemble_node(diagnostic("x"), measurement(value.values["x"].values[:, :1]), NullMeasurements(), seed=0)
+    assert np.isnan(alone["later_trend"][0])
+
+
 def test_families_of_tests_are_depths_and_heads_of_one_quantity_and_sink():
     rng = np.random.default_rng(1)
     names = [f"q{i}" for i in range(3)]

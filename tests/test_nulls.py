@@ -92,6 +92,16 @@ def test_bootstrap_intervals_of_few_prompts_cover(prompts):
     assert 0.92 <= np.mean((low <= 0) & (high >= 0)) <= 0.98
 
 
+@pytest.mark.parametrize("defined", [3, 4, 7, 8, 15])
+def test_bootstrap_intervals_of_partly_defined_entries_are_those_of_what_is_defined(defined):
+    data = np.full((24, SIMULATIONS), np.nan)
+    data[24 - defined :] = np.random.default_rng(defined).standard_normal((defined, SIMULATIONS))
+    low, high = bootstrap_interval(data, seed=0)
+    assert 0.92 <= np.mean((low <= 0) & (high >= 0)) <= 0.98
+    alone = bootstrap_interval(data[24 - defined :], seed=0)
+    np.testing.assert_array_equal([low, high], alone)
+
+
 def test_the_bootstrap_is_a_function_of_its_seed_and_refuses_two_prompts():
     data = np.random.default_rng(6).standard_normal((12, 3))
     assert all(np.array_equal(a, b) for a, b in zip(*(bootstrap_interval(data, seed=3) for _ in range(2)), strict=True))
@@ -143,10 +153,29 @@ def test_the_interval_says_which_variance_it_carries(seeds, prompts, carries):
     assert np.isfinite(comparison.difference).all()
 
 
-def test_equal_constants_agree_and_unequal_ones_differ():
+def test_seeds_that_do_not_differ_say_nothing_of_how_far_one_more_would_fall():
+    value = np.tile([0.0, 1.0, 1 + 1e-15], (20, 1))
+    null = np.zeros((5, 20, 3))
+    null[..., 2] = 1.0  # off by rounding
+    np.testing.assert_array_equal(compare_with_seeds(value, null).p_value, [1.0, np.nan, 1.0])
+    varied = value + np.random.default_rng(0).standard_normal(value.shape) * [0, 1, 0]
+    assert np.isnan(compare_with_seeds(varied, null).p_value[1])  # nor does the spread of the prompts
+
+
+def test_equal_differences_of_independent_prompts_are_a_sign_test():
     value = np.tile([0.0, 1.0], (20, 1))
-    comparison = compare_with_seeds(value, np.zeros((5, 20, 2)))
-    assert comparison.p_value.tolist() == [1.0, 0.0]
+    np.testing.assert_allclose(compare_with_draws(value, np.zeros((3, 20, 2))).p_value, [1.0, 2.0**-19])
+
+
+def test_an_all_or_none_quantity_raises_no_alarm():
+    """Each seed shows it with probability 1/6, the checkpoint too: as often as not it is the only one."""
+    shown = np.random.default_rng(12).random((4000, 6)) < 1 / 6
+    value, null = (
+        np.tile(shown[:, 0].astype(float), (20, 1)),
+        np.tile(shown[:, 1:].T.astype(float)[:, None], (1, 20, 1)),
+    )
+    with np.errstate(invalid="ignore"):
+        assert np.mean(compare_with_seeds(value, null).p_value <= 0.05) < 0.01
 
 
 def test_benjamini_hochberg_is_scipys_with_nan_left_out():

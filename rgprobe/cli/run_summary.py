@@ -102,10 +102,12 @@ def _strongest(table: pd.DataFrame) -> list[str]:
     if not len(clear):
         return ["  No trend stands clear of random initialisation: every 95% interval of a difference holds zero."]
     chosen = table.loc[clear.index].drop_duplicates("diagnostic").head(STRONGEST)
+    turned = chosen[chosen["trend"] * chosen["later_trend"] < 0]
+    note = f"  One step at the input end: without the first depth the slope of {_names(turned)} has the other sign."
     header = ("change from input end to output end", "here", "random", "difference (95% interval)", "")
     rows = [header, *(_row(row) for row in chosen.to_dict("records"))]
     widths = [max(len(row[column]) for row in rows) for column in range(len(header))]
-    return ["  " + "  ".join(_aligned(row, widths)).rstrip() for row in rows]
+    return ["  " + "  ".join(_aligned(row, widths)).rstrip() for row in rows] + ([note] if len(turned) else [])
 
 
 def _row(row: dict[str, Any]) -> tuple[str, ...]:

@@ -15,7 +15,7 @@ __all__ = ["Band", "DepthSeries", "depth_series"]
 
 @dataclass(frozen=True, eq=False)
 class Band:
-    """A null model over depth: its mean, and where one more draw of it would fall with 95% probability.
+    """A null model over depth: its mean, and its band, 95% (`rgprobe.nulls.Comparison.null_low`).
 
     Attributes:
         mean, low, high: (depth,), in the units of the quantity; NaN where undefined.

@@ -51,9 +51,16 @@ def _row(trend: Trend) -> str:
     differences = "".join(f"<div>{_difference(each)}</div>" for each in trend.against) or "—"
     return (
         f"<tr><td title='{escaped(trend.meaning)}'>{escaped(quantity_label(trend.quantity))}</td>"
-        f"<td class='num'>{signed(trend.slope)} <small>{escaped(trend.units)}</small></td>"
+        f"<td class='num'>{signed(trend.slope)} <small>{escaped(trend.units)}</small>{_later(trend)}</td>"
         f"<td>{chip(trend.verdict)}</td><td class='num'>{differences}</td></tr>"
     )
+
+
+def _later(trend: Trend) -> str:
+    """The slope without the first depth, where it has the other sign: the line through all is then one step."""
+    if not trend.slope * trend.later < 0:
+        return ""
+    return f"<div><small>without the first depth</small> {signed(trend.later)}</div>"
 
 
 def _difference(each: Against) -> str:

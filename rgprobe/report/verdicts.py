@@ -53,7 +53,10 @@ class Against:
 
 @dataclass(frozen=True)
 class Trend:
-    """Slope of one quantity against relative depth, that is, its fitted change from input end to output end."""
+    """Slope of one quantity against relative depth, that is, its fitted change from input end to output end.
+
+    `later` is the slope without the first depth; NaN in results of earlier versions.
+    """
 
     diagnostic: str
     title: str
@@ -61,6 +64,7 @@ class Trend:
     meaning: str
     units: str
     slope: float
+    later: float
     verdict: str
     against: tuple[Against, ...]
     cells: dict[str, Counter[str]]
@@ -118,6 +122,7 @@ def _trend(diagnostic: str, arrays: xr.Dataset, quantity: str) -> Trend:
         meaning=str(arrays["meaning"].item()) if "meaning" in arrays.coords else "",
         units=unit_label(arrays),
         slope=float(arrays["trend"]),
+        later=float(arrays["later_trend"]) if "later_trend" in arrays else float("nan"),
         verdict=str(arrays["trend_verdict"].item()),
         against=tuple(against),
         cells={null: verdict_counts(arrays, null) for null in items(arrays, "null_model")},

@@ -71,7 +71,10 @@ def _flow_lines(provenance: Mapping[str, Any], prompts: int | None, recorded: st
     source, nulls = provenance["source"], provenance["nulls"]
     inits, shuffles = nulls["random_init_seeds"], nulls["shuffle_seeds"]
     options = provenance["options"]
-    interval = "95%: bands of values are BCa bootstraps over prompts, bands of nulls say where one more draw would fall"
+    interval = (
+        "95%: bands of values are BCa bootstraps over prompts; bands of random initialisations say where one more would fall, "
+        "those of other nulls are intervals of their mean"
+    )
     return {
         "n": "" if prompts is None else f"{prompts} prompt{'s' * (prompts != 1)}{recorded}",
         "interval": interval if prompts is None or prompts > 1 else "none: one prompt has none",
