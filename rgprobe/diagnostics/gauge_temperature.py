@@ -3,17 +3,20 @@ r"""D3 for gauge attention: its own temperature, and the temperature of the dot-
 Gauge attention weighs keys by exp(-KL(q_i || q_j) / tau), tau = kappa sqrt(K). In the common frame, up to terms of i alone,
 which cancel in the softmax,
 
-    -KL / tau = [ mu_i^T Lambda_j mu_j - (mu_j^T Lambda_j mu_j + tr Lambda_j Sigma_i - log det Lambda_j) / 2 ] / tau.
+    -KL / tau = [ mu_i^T Lambda_j mu_j
+                  - (mu_i^T Lambda_j mu_i + mu_j^T Lambda_j mu_j + tr Lambda_j Sigma_i - log det Lambda_j) / 2 ] / tau.
 
 The first term alone couples the two means, as a query and a key are coupled in dot-product attention,
-exp(q_i . k_j / (T sqrt(K))), where T = 1 for a standard head: its score scale defines it. If all beliefs are isotropic with
-one variance, Sigma_j = sigma^2 1, the coupling is mu_i . mu_j / (sigma^2 tau), so
+exp(q_i . k_j / (T sqrt(K))), where T = 1 for a standard head: its score scale defines it. mu_i^T Lambda_j mu_i and
+tr Lambda_j Sigma_i do not see where the key lies, only how precise it is: the farther out or the wider a query, the more it
+shuns precise keys. If all beliefs are isotropic with one variance, Sigma_j = sigma^2 1, these two are of i alone, and the
+coupling is mu_i . mu_j / (sigma^2 tau), so
 
     T sqrt(K) = sigma^2 kappa sqrt(K),    T = kappa sigma^2,
 
 and what remains is a key bias, -|mu_j|^2 / (2 sigma^2 tau): isotropic gauge attention *is* dot-product attention at
 temperature T. Otherwise each key j couples in its own way, by the matrix Lambda_j / tau. Its isotropic part is
-(tr Lambda_j / K) 1 / tau, the rest is traceless. Scores are linear in Lambda_j, so averages over keys are averages of
+(tr Lambda_j / K) 1 / tau, the rest is traceless. The coupling is linear in Lambda_j, so averages over keys are averages of
 precisions: 1 / T = <lambda_jk> / kappa over keys j and coordinates k. Hence T = kappa sigma^2 with sigma^2 the *harmonic*
 mean of the variances; in the arithmetic one a single uninformative token would outweigh all others. A trace is the same in
 every frame, and so is T. The spread of precisions tells how far a head is from the isotropic limit.
@@ -92,7 +95,8 @@ DIAGNOSTIC = Diagnostic(
     ),
     requires=frozenset({"couplings"}),
     measure=gauge_temperature,
-    assumption="T stands for the isotropic part of the coupling; token-dependent key biases and anisotropy are left out of it",
+    assumption="T stands for the isotropic part of the coupling of means; anisotropy, key biases, and what wide or "
+    "distant queries lose with precise keys are left out of it",
     reading="T below 1 couples means more strongly than a standard head couples equally long queries and keys. What comes of "
     "it on actual rows is told by the effective temperature, which compares across families.",
     undefined="attention that is not by divergence; without the sink, a prompt of one token. Not measured on standard models",

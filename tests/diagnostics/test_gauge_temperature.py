@@ -12,6 +12,7 @@ from tiny_models import random_prompts
 import rgprobe as rg
 from rgprobe.diagnostics.gauge_temperature import gauge_temperature
 from rgprobe.errors import OptionError
+from rgprobe.gaussian import Gaussian, pairwise_kl
 
 IDS = random_prompts(3, 13)
 
@@ -51,6 +52,24 @@ def test_isotropic_gauge_attention_is_dot_product_attention_at_its_temperature()
             torch.testing.assert_close(
                 pattern, seen[f"blocks.{block}.attn.hook_pattern"][head, 1:], rtol=1e-10, atol=1e-10
             )
+
+
+@pytest.mark.parametrize(("count", "k"), [(6, 3), (9, 1), (17, 5)])
+def test_scores_are_the_terms_that_the_module_prints(count, k):
+    generator = torch.Generator().manual_seed(count)
+    factor = torch.randn(count, k, k, generator=generator, dtype=torch.float64)
+    mean = 2 * torch.randn(count, k, generator=generator, dtype=torch.float64)
+    beliefs = Gaussian.from_covariance(mean, factor @ factor.mT / k + 0.3 * torch.eye(k, dtype=torch.float64))
+    lambdas, sigmas, tau = beliefs.precision, beliefs.covariance, 0.7 * math.sqrt(k)
+    coupling = torch.einsum("ik,jkl,jl->ij", mean, lambdas, mean)
+    queries = torch.einsum("ik,jkl,il->ij", mean, lambdas, mean)
+    keys = torch.einsum("jk,jkl,jl->j", mean, lambdas, mean)
+    traces = torch.einsum("jkl,ilk->ij", lambdas, sigmas)
+    printed = (coupling - (queries + keys + traces - lambdas.logdet()) / 2) / tau
+    wanted = (-pairwise_kl(beliefs) / tau).softmax(-1)
+    torch.testing.assert_close(printed.softmax(-1), wanted, rtol=1e-9, atol=1e-12)
+    # without what a query loses with precise keys they are other weights
+    assert ((printed + queries / (2 * tau)).softmax(-1) - wanted).abs().max() > 0.02
 
 
 @pytest.mark.parametrize("covariance", ["diagonal", "isotropic", "full"])
