@@ -39,20 +39,26 @@ def plateau(trace: BeliefTrace) -> Measurement:
 
 
 def calibrate(measurement: Measurement, null: Sequence[Measurement]) -> Measurement:
-    """Distance of the kernel at the end of each transition from the mean kernel of random initialisations.
+    """Distance of the kernel at the end of each transition from the kernels of random initialisations.
 
-    ||K - K_0||_F / ||K_0||_F, K_0 the mean over the given null measurements on the same prompts.
+    < ||K - K_s||_F / ||K_s||_F >_s, the mean over the given null measurements s on the same prompts. Not the distance from the
+    mean kernel: the fewer initialisations it is made of, the noisier it is, so an initialisation judged by the S - 1 others would
+    lie farther off than a model judged by all S, even if the model were one more draw.
     """
     if not null:
         return measurement
-    reference = xr.concat([other.private["kernel"] for other in null], "seed").mean("seed")
-    dims = ("position", "source")
-    gap = ((measurement.private["kernel"] - reference) ** 2).sum(dims) / (reference**2).sum(dims)
-    # the kernel of a single normalised token is 1 in every network
-    gap = xr.ufuncs.sqrt(gap).where(reference.notnull().sum(dims) > 1)
-    distance = gap.isel(state=slice(1, None)).rename(state="transition")
+    distances = [_relative_distance(measurement.private["kernel"], other.private["kernel"]) for other in null]
+    distance = xr.concat(distances, "seed").mean("seed").isel(state=slice(1, None)).rename(state="transition")
     values = measurement.values.assign(kernel_distance_to_init=distance.transpose("prompt", "transition"))
     return Measurement(values, measurement.details, measurement.internal_nulls, measurement.private)
+
+
+def _relative_distance(kernel: xr.DataArray, reference: xr.DataArray) -> xr.DataArray:
+    """||K - K_s||_F / ||K_s||_F by prompt and state."""
+    dims = ("position", "source")
+    gap = xr.ufuncs.sqrt(((kernel - reference) ** 2).sum(dims) / (reference**2).sum(dims))
+    # the kernel of a single normalised token is 1 in every network
+    return gap.where(reference.notnull().sum(dims) > 1)
 
 
 def angles(a: Float[np.ndarray, "*rows d"], b: Float[np.ndarray, "*rows d"]) -> Float[np.ndarray, "*rows"]:
@@ -114,7 +120,9 @@ DIAGNOSTIC = Diagnostic(
         Quantity("cka_distance", "1", "1 - CKA (unbiased) between kernels of consecutive states"),
         Quantity("kl", "nats", "KL(p_l || p_{l+1}) between consecutive predictions"),
         Quantity("kernel_step", "1", "relative change of the kernel of normalised states"),
-        Quantity("kernel_distance_to_init", "1", "relative distance of the kernel from that of random initialisations"),
+        Quantity(
+            "kernel_distance_to_init", "1", "relative distance of the kernel from that of a random initialisation"
+        ),
     ),
     requires=frozenset({"states", "beliefs"}),
     measure=plateau,

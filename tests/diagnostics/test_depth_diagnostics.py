@@ -1,6 +1,7 @@
 """Diagnostics along depth on flows whose answer is known: identity, contraction, planted groups and communities."""
 
 import math
+from functools import partial
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from tiny_models import random_prompts
 
 import rgprobe as rg
 from rgprobe import categorical
+from rgprobe.assembly import NullMeasurements, assemble_node
 from rgprobe.condensation import condense, partition_loss
 from rgprobe.diagnostics import available, select
 from rgprobe.diagnostics.condensation import condensation, tree_of
@@ -19,6 +21,7 @@ from rgprobe.diagnostics.consensus import belief_jeffreys, consensus
 from rgprobe.diagnostics.consensus import calibrate as calibrate_consensus
 from rgprobe.diagnostics.elimination import elimination
 from rgprobe.diagnostics.modularity import modularity, spectral_communities
+from rgprobe.diagnostics.plateau import DIAGNOSTIC as PLATEAU
 from rgprobe.diagnostics.plateau import angles, debiased_cka, plateau
 from rgprobe.diagnostics.plateau import calibrate as calibrate_plateau
 from rgprobe.errors import OptionError
@@ -83,16 +86,27 @@ def test_angles_of_a_planted_rotation_and_cka_of_unrelated_and_rotated_states():
     assert math.isnan(debiased_cka(np.eye(3), np.eye(3)))
 
 
-def test_the_kernel_distance_is_relative_to_the_mean_null_kernel():
-    one, null, other = (plateau(contraction(0.5, seed=seed)) for seed in (0, 1, 2))
-    found = calibrate_plateau(one, [null, other]).values["kernel_distance_to_init"].values[0]
-    kernels = [m.private["kernel"].values[0] for m in (one, null, other)]
-    reference = (kernels[1] + kernels[2]) / 2
-    direct = np.linalg.norm(kernels[0] - reference, axis=(-1, -2)) / np.linalg.norm(reference, axis=(-1, -2))
-    np.testing.assert_allclose(found, direct[1:], rtol=1e-12)
+def test_the_kernel_distance_is_the_mean_over_null_kernels():
+    one, *null = (plateau(contraction(0.5, seed=seed)) for seed in range(4))
+    found = calibrate_plateau(one, null).values["kernel_distance_to_init"].values[0]
+    kernel, *others = (m.private["kernel"].values[0] for m in (one, *null))
+    norm = partial(np.linalg.norm, axis=(-1, -2))
+    np.testing.assert_allclose(found, np.mean([norm(kernel - k) / norm(k) for k in others], 0)[1:], rtol=1e-12)
     assert calibrate_plateau(one, []).values["kernel_distance_to_init"].isnull().all()
     same = calibrate_plateau(one, [one]).values["kernel_distance_to_init"]
     assert (same == 0).all()
+
+
+def test_a_random_network_is_as_far_from_random_networks_as_they_are_from_each_other():
+    # any of them may be the model: over all choices, the mean difference from the null vanishes, however few they are
+    drawn = [plateau(contraction(0.5, seed=seed)) for seed in range(4)]
+    differences = []
+    for one in drawn:
+        null = [other for other in drawn if other is not one]
+        assembled = assemble_node(PLATEAU, one, NullMeasurements(null), seed=0)
+        differences.append(assembled["difference"].sel(quantity="kernel_distance_to_init").values[0])
+    assert np.abs(differences).min() > 1e-4
+    np.testing.assert_allclose(np.mean(differences, 0), 0, atol=1e-12)
 
 
 def test_elimination_ends_at_zero_and_its_gains_add_up():
