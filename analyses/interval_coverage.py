@@ -4,7 +4,7 @@
 
 Each quantity is measured on systems whose answer is known, as a run measures it, and its interval is the one that a result
 holds: BCa over the independent samples (families, prompts). Printed: the share of intervals that hold the planted value, with
-the 95% range that a nominal interval would show in as many trials.
+the 95% range that a nominal interval would show in as many trials. Where the number is refused there is no interval to count.
 """
 
 from __future__ import annotations
@@ -89,8 +89,8 @@ def coverage(trials: Iterator[Trial], quantity: str) -> Iterator[dict[str, Any]]
     for trial in trials:
         cases.setdefault(trial[0], []).append(trial)
     for case, found in cases.items():
-        truth, low, high = np.array([trial[1:] for trial in found]).T
-        count = len(found)
+        truth, low, high = np.array([trial[1:] for trial in found if np.isfinite(trial[2])]).T
+        count = len(truth)
         yield {
             "quantity": quantity,
             "case": case,

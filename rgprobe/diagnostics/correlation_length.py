@@ -1,12 +1,15 @@
 """D7: over how many tokens correlations fall off, or by which power: the law of C(r), chosen by AIC.
 
 Near a critical point correlations have no length: they fall as a power. On a finite prompt an exponential and a power law
-look alike over less than a decade, so which one is printed, and what cannot be told is left out.
+look alike over less than a decade, so which one is printed, and what cannot be told is left out. Prompts that differ as wholes,
+in topic say, leave correlations that fall to a floor and not to zero: either law alone takes the floor for a slow decay, and is
+refused where an exponential above a floor explains more.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -36,9 +39,14 @@ class Decay:
         power_evidence: AIC of the exponential minus AIC of the power law; positive favours the power law.
         cutoff_evidence: the smaller of those two minus AIC of the truncated power law; positive where neither suffices.
         reach: the distance up to which each point of the curve exceeds twice its standard error.
-        length_holds: whether xi is to be believed: at most a quarter of the prompts' length, a curve that is not zero, and a
-            power law no better by 10.
-        exponent_holds: whether eta is: correlations over a decade or more, and no exponential better by 10.
+        length_holds: whether xi is to be believed: a law of decay better by 10 than no correlation and than a constant one, xi
+            at most a quarter of the prompts' length, and neither a power law nor a floored exponential better by 10. The
+            floored one contains the other, so that in one true exponential of five it is better by a little.
+        exponent_holds: whether eta is: a decay as above, correlations over a decade or more, no exponential better by 10, and
+            no floored one better at all.
+        floor: b, where that is why either is not: no decay beyond a constant, or the floored exponential better than the
+            power law, and by 10 than the exponential. NaN elsewhere.
+        refused: why neither xi nor eta is to be believed, if so; empty otherwise.
     """
 
     laws: Laws
@@ -49,10 +57,13 @@ class Decay:
     reach: Float64[np.ndarray, "curves"]
     length_holds: Bool[np.ndarray, "curves"]
     exponent_holds: Bool[np.ndarray, "curves"]
+    floor: Float64[np.ndarray, "curves"]
+    refused: tuple[str, ...]
 
 
 def correlation_length(trace: BeliefTrace) -> Measurement:
-    """xi and eta by state, and the AIC of the laws; which one is best, and how far C(r) reaches, in the details."""
+    """xi and eta by state, and the AIC of the laws; which one is best, how far C(r) reaches, the floor that it keeps with the
+    length above it, and why nothing is reported where nothing is, in the details."""
     window = common_window(trace)
     states = trace.sketches.sizes["state"]
     values = undefined(trace, NAMES, "state", states)
@@ -68,10 +79,14 @@ def correlation_length(trace: BeliefTrace) -> Measurement:
     for name, rows in pseudo.items():
         kept = rows if name in ("xi", "eta") else np.where(fitted, rows, np.nan)
         values[name] = values[name].copy(data=spread_over_prompts(kept, window.prompts, trace.n_prompts))
+    floored = np.isfinite(found.floor)
     details = {
-        "law": ("state", np.where(fitted, best_law(found.laws), "").astype(object)),
+        "law": ("state", np.where(fitted | floored, best_law(found.laws), "").astype(object)),
         "reach": ("state", found.reach),
         "cutoff_evidence": ("state", np.where(fitted, found.cutoff_evidence, np.nan)),
+        "floor": ("state", found.floor),
+        "length_above_floor": ("state", np.where(floored, found.laws.length_above_floor, np.nan)),
+        "refused": ("state", np.array(found.refused, dtype=object)),
     }
     return Measurement(values, xr.Dataset(details))
 
@@ -111,7 +126,6 @@ def decay(curves: list[Estimates], length: int) -> Decay:
         fit_power(deleted, weight, average, r),
     )
     decided = laws.aic_exponential - laws.aic_power
-    present = known & (np.minimum(laws.aic_exponential, laws.aic_power) < laws.aic_none - EVIDENCE)
     beyond = ~(y > 2 * error)
     ends = (average * r).max(-1) / average.max(-1)  # last distance of each group
     reach = np.where(beyond.any(-1), np.concatenate([[0.0], ends])[beyond.argmax(-1)], ends[-1])
@@ -122,8 +136,35 @@ def decay(curves: list[Estimates], length: int) -> Decay:
         power_evidence=Estimates(decided, (exponential - power) / misfit),
         cutoff_evidence=np.minimum(laws.aic_exponential, laws.aic_power) - laws.aic_truncated,
         reach=np.where(known, reach, np.nan),
-        length_holds=present & (laws.correlation_length <= length / 4) & (decided < EVIDENCE),
-        exponent_holds=present & (reach >= DECADE) & (decided > -EVIDENCE),
+        **_what_holds(laws, known, reach, length),
+    )
+
+
+def _what_holds(laws: Laws, known: np.ndarray, reach: np.ndarray, length: int) -> dict[str, Any]:
+    """The fields of `Decay` that say what is to be believed."""
+    exponential, power, floored = laws.aic_exponential, laws.aic_power, laws.aic_floored
+    decays = known & (np.minimum(exponential, power) < np.minimum(laws.aic_none, laws.aic_constant) - EVIDENCE)
+    above_floor = floored < exponential - EVIDENCE
+    short_enough = laws.correlation_length <= length / 4
+    length_holds = decays & ~above_floor & short_enough & (exponential < power + EVIDENCE)
+    exponent_holds = decays & (power <= floored) & (reach >= DECADE) & (power < exponential + EVIDENCE)
+    correlated = known & (np.minimum(laws.aic_constant, floored) < laws.aic_none - EVIDENCE)
+    keeps_floor = correlated & (~decays | (above_floor & (floored < power)))
+    floor = np.where(keeps_floor, laws.floor, np.nan)
+    return {
+        "length_holds": length_holds,
+        "exponent_holds": exponent_holds,
+        "floor": floor,
+        "refused": _reasons(length_holds | exponent_holds, correlated, floor),
+    }
+
+
+def _reasons(reported: np.ndarray, correlated: np.ndarray, floor: np.ndarray) -> tuple[str, ...]:
+    """In words, curve by curve; empty where xi or eta is reported."""
+    words = np.where(correlated, "neither a length nor a power law can be told", "no correlations beyond noise")
+    return tuple(
+        "" if told else f"correlations keep a floor of {b:.2g}" if np.isfinite(b) else str(other)
+        for told, b, other in zip(reported, floor, words, strict=True)
     )
 
 
@@ -148,8 +189,9 @@ DIAGNOSTIC = Diagnostic(
     assumption="as for the correlations; points of the curve err independently, which overstates differences of AIC; "
     "amplitudes are free, so that what is not shared with any other token may have any share",
     reading="A length that grows with depth is long-range order in the making; a power law over a decade or more would be "
-    "criticality, and needs several prompt lengths to be claimed.",
-    undefined="fewer than 5 prompts of 32 tokens; no correlation beyond noise (AIC of a law not 10 below that of none); xi "
-    "where it exceeds a quarter of the common length, or the power law is better by 10; eta where C(r) exceeds twice its "
-    "error over less than a decade, or the exponential is better by 10",
+    "criticality, and needs several prompt lengths to be claimed. A floor says that prompts differ as wholes.",
+    undefined="fewer than 5 prompts of 32 tokens; no decay beyond noise (AIC of a law not 10 below those of no correlation and "
+    "of a constant one); xi where it exceeds a quarter of the common length, or the power law or an exponential above a floor "
+    "is better by 10; eta where C(r) exceeds twice its error over less than a decade, the exponential is better by 10, or the "
+    "exponential above a floor is better; details name the floor",
 )  # fmt: skip

@@ -1,6 +1,10 @@
-"""Laws of decay fitted to a curve over distance: exponential, power, truncated power; which one, by AIC.
+"""Laws of decay fitted to a curve over distance: exponential, power, truncated power, a floor; which one, by AIC.
 
-    exponential a exp(-r / xi),    power a r^(-eta),    truncated power a r^(-eta) exp(-r / xi),    a >= 0.
+    exponential a exp(-r / xi),    power a r^(-eta),    truncated power a r^(-eta) exp(-r / xi),
+    floored exponential a exp(-r / xi) + b,    constant b,    a, b >= 0.
+
+A curve that falls to a floor has a length that neither an exponential nor a power law without the floor can tell: both take the
+floor for a slow decay.
 
 Fits are least squares on the curve itself, not on its logarithm, weighted by the inverse variance of each point: noise about
 zero then stays noise, where a logarithm would drop the negative half of it and bend the rest.
@@ -28,21 +32,27 @@ SECTION = (5**0.5 - 1) / 2
 
 @dataclass(frozen=True, eq=False)
 class Laws:
-    """Three laws fitted to each of several curves.
+    """The laws fitted to each of several curves.
 
     Attributes:
         correlation_length: xi of the exponential, in units of distance.
         exponent: eta of the power law.
-        aic_none, aic_exponential, aic_power, aic_truncated: Akaike's criterion, smaller is better, of no decay law at all
-            (zero everywhere) and of the three.
+        floor: b of the floored exponential, in units of the curve.
+        length_above_floor: its xi.
+        aic_none, aic_constant, aic_exponential, aic_power, aic_truncated, aic_floored: Akaike's criterion, smaller is better,
+            of no correlation at all (zero everywhere), of one that does not decay, and of the laws of decay.
     """
 
     correlation_length: Float64[np.ndarray, "*curves"]
     exponent: Float64[np.ndarray, "*curves"]
+    floor: Float64[np.ndarray, "*curves"]
+    length_above_floor: Float64[np.ndarray, "*curves"]
     aic_none: Float64[np.ndarray, "*curves"]
+    aic_constant: Float64[np.ndarray, "*curves"]
     aic_exponential: Float64[np.ndarray, "*curves"]
     aic_power: Float64[np.ndarray, "*curves"]
     aic_truncated: Float64[np.ndarray, "*curves"]
+    aic_floored: Float64[np.ndarray, "*curves"]
 
 
 def distance_bins(longest: int) -> Float64[np.ndarray, "points distance"]:
@@ -98,10 +108,10 @@ def fit_laws(
     average: Float64[np.ndarray, "points distance"],
     distance: Float64[np.ndarray, "distance"],
 ) -> Laws:
-    """All three laws and no law at all, compared.
+    """All laws, a constant and nothing at all, compared.
 
-    AIC = chi^2 / c + 2 (number of parameters), with c = chi^2 / (points - 3) of the largest law where that exceeds 1: where
-    no law fits to within the errors, differences count in units of that misfit (QAIC).
+    AIC = chi^2 / c + 2 (number of parameters), with c = chi^2 / (points - 3) of the better one of the laws of three parameters
+    where that exceeds 1: where no law fits to within the errors, differences count in units of that misfit (QAIC).
 
     Source: Akaike (1974); Burnham and Anderson, Model Selection, section 2.5, for c.
 
@@ -117,27 +127,51 @@ def fit_laws(
     chi2_truncated = _truncated(y, weight, average, distance, exponent, length)
     # the larger law contains both others, whatever the search made of it
     chi2_truncated = np.minimum(chi2_truncated, np.minimum(chi2_exponential, chi2_power))
-    misfit = np.maximum(chi2_truncated / max(y.shape[-1] - 3, 1), 1.0)
+    above, floor, chi2_floored = _floored(y, weight, average, distance)
+    chi2_constant = _chi2(np.ones(y.shape[-1]), y, weight)
+    chi2_floored = np.minimum(chi2_floored, np.minimum(chi2_exponential, chi2_constant))
+    misfit = np.maximum(np.minimum(chi2_truncated, chi2_floored) / max(y.shape[-1] - 3, 1), 1.0)
     nothing = (weight * y**2).sum(-1)
-    aic = [
-        chi2 / misfit + 2 * k for chi2, k in ((nothing, 0), (chi2_exponential, 2), (chi2_power, 2), (chi2_truncated, 3))
-    ]
-    return Laws(length, exponent, *(np.asarray(each) for each in aic))
+    fits = (
+        (nothing, 0),
+        (chi2_constant, 1),
+        (chi2_exponential, 2),
+        (chi2_power, 2),
+        (chi2_truncated, 3),
+        (chi2_floored, 3),
+    )
+    return Laws(length, exponent, floor, above, *(np.asarray(chi2 / misfit + 2 * k) for chi2, k in fits))
 
 
 def best_law(laws: Laws) -> np.ndarray:
-    """The name of the law with the least AIC: "none", "exponential", "power" or "truncated power"."""
-    names = np.array(["none", "exponential", "power", "truncated power"])
-    return np.asarray(
-        names[np.stack([laws.aic_none, laws.aic_exponential, laws.aic_power, laws.aic_truncated]).argmin(0)]
-    )
+    """The name of the law with the least AIC: "none", "constant", "exponential", "power", "truncated power" or
+    "floored exponential"."""
+    names = np.array(["none", "constant", "exponential", "power", "truncated power", "floored exponential"])
+    every = (
+        laws.aic_none, laws.aic_constant, laws.aic_exponential, laws.aic_power, laws.aic_truncated, laws.aic_floored
+    )  # fmt: skip
+    return np.asarray(names[np.stack(every).argmin(0)])
 
 
-def _chi2(log_law: np.ndarray, y: np.ndarray, weight: np.ndarray, average: np.ndarray) -> np.ndarray:
+def _amplitude(law: np.ndarray, y: np.ndarray, weight: np.ndarray) -> np.ndarray:
+    """The amplitude of least weighted squares, not below zero."""
+    return np.asarray(np.maximum((weight * y * law).sum(-1), 0.0) / (weight * law**2).sum(-1))
+
+
+def _chi2(law: np.ndarray, y: np.ndarray, weight: np.ndarray) -> np.ndarray:
     """Least weighted squares over the amplitude, in closed form."""
-    law = np.exp(log_law) @ average.T
     overlap = np.maximum((weight * y * law).sum(-1), 0.0)
     return np.asarray((weight * y**2).sum(-1) - overlap**2 / (weight * law**2).sum(-1))
+
+
+def _over_floor(law: np.ndarray, y: np.ndarray, weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Least weighted squares of a law + b over both amplitudes, neither below zero, and that b."""
+    mean_law, mean_y = ((weight * each).sum(-1, keepdims=True) / weight.sum(-1, keepdims=True) for each in (law, y))
+    bends = law - mean_law
+    amplitude = _amplitude(bends, y - mean_y, weight)
+    floor = mean_y[..., 0] - amplitude * mean_law[..., 0]
+    free = (weight * (y - mean_y - amplitude[..., None] * bends) ** 2).sum(-1)
+    return np.where(floor >= 0, free, _chi2(law, y, weight)), np.asarray(np.maximum(floor, 0.0))
 
 
 def _profiled(
@@ -151,18 +185,27 @@ def _profiled(
     laws = np.exp(log_law(grid)) @ average.T  # (grid, points)
     overlap = np.maximum((weight * y) @ laws.T, 0.0)
     gain = overlap**2 / (weight @ (laws**2).T)
-    best = np.clip(gain.argmax(-1), 1, len(grid) - 2)
+    return _golden_section(
+        lambda u: _chi2(np.exp(log_law(u)) @ average.T, y, weight), grid, np.asarray(gain.argmax(-1))
+    )
+
+
+def _golden_section(
+    chi2: Callable[[np.ndarray], np.ndarray], grid: np.ndarray, best: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """The minimum between the neighbours of the best point of a grid, and where it is."""
+    best = np.clip(best, 1, len(grid) - 2)
     low, high = grid[best - 1], grid[best + 1]
     a, b = high - SECTION * (high - low), low + SECTION * (high - low)
-    at_a, at_b = (_chi2(log_law(u), y, weight, average) for u in (a, b))
+    at_a, at_b = (chi2(np.asarray(u)) for u in (a, b))
     for _ in range(STEPS):
         left = at_a < at_b
         low, high = np.where(left, low, a), np.where(left, b, high)
         a, b = high - SECTION * (high - low), low + SECTION * (high - low)
-        fresh = _chi2(log_law(np.where(left, a, b)), y, weight, average)
+        fresh = chi2(np.where(left, a, b))
         at_a, at_b = np.where(left, fresh, at_b), np.where(left, at_a, fresh)
     middle = np.asarray((low + high) / 2)
-    return middle, _chi2(log_law(middle), y, weight, average)
+    return middle, chi2(middle)
 
 
 def _truncated(
@@ -186,8 +229,25 @@ def _truncated(
     for scale in 0.3 * 0.5 ** np.arange(8):
         etas = np.maximum(eta[..., None] + scale * offsets[:, 0] * np.maximum(eta[..., None], 0.05), 0)
         rates = np.maximum(rate[..., None] + scale * offsets[:, 1] * np.maximum(rate[..., None], 0.5 / distance[-1]), 0)
-        log_law = -etas[..., None] * logarithm - rates[..., None] * step
-        chi2 = _chi2(log_law, y[..., None, :], weight[..., None, :], average)
+        law = np.exp(-etas[..., None] * logarithm - rates[..., None] * step) @ average.T
+        chi2 = _chi2(law, y[..., None, :], weight[..., None, :])
         index = chi2.argmin(-1)[..., None]
         eta, rate = (np.take_along_axis(axis, index, -1)[..., 0] for axis in (etas, rates))
     return np.asarray(chi2.min(-1))
+
+
+def _floored(
+    y: np.ndarray, weight: np.ndarray, average: np.ndarray, distance: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """xi, b and least chi^2 of a exp(-r / xi) + b.
+
+    xi is searched up to the largest distance: where the exponential does not bend within it, the floor would be extrapolated.
+    """
+
+    def law(log_rate: np.ndarray) -> np.ndarray:
+        return np.asarray(np.exp(-np.exp(log_rate)[..., None] * (distance - distance[0])) @ average.T)
+
+    grid = np.linspace(-np.log(float(distance[-1])), -np.log(0.1 * float(distance[0])), RATES)
+    best = np.asarray(_over_floor(law(grid), y[..., None, :], weight[..., None, :])[0].argmin(-1))
+    log_rate, chi2 = _golden_section(lambda u: _over_floor(law(u), y, weight)[0], grid, best)
+    return np.asarray(np.exp(-log_rate)), _over_floor(law(log_rate), y, weight)[1], chi2

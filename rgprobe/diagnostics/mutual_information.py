@@ -115,7 +115,9 @@ def information_length(found: Estimates, distances: Int[np.ndarray, "distance"],
     prompts, bias = len(small.deleted), small.full - unbiased
     r, same = distances.astype(float), np.eye(len(distances))
     laws = fit_laws(unbiased, error**-2, same, r)
-    if laws.aic_exponential > laws.aic_none - EVIDENCE or laws.correlation_length > r[-1] / 4:
+    decays = laws.aic_exponential < min(laws.aic_none, laws.aic_constant) - EVIDENCE
+    # as in D7: a floor, where prompts differ as wholes, would be taken for a slow decay
+    if not decays or laws.aic_floored < laws.aic_exponential - EVIDENCE or laws.correlation_length > r[-1] / 4:
         return nothing
     # a bias of order 1/P is that much larger without one prompt
     deleted = fit_exponential(small.deleted - bias * prompts / (prompts - 1), error[None] ** -2, same, r)[0]
@@ -153,7 +155,7 @@ DIAGNOSTIC = Diagnostic(
     "kept; the jackknife over prompts takes out the bias of order 1/P",
     reading="0 is independence. Information that falls off with half the correlation length says nothing new; a slower fall is "
     "a relation that correlation does not see.",
-    undefined="fewer than 5 prompts of 32 tokens; the length where no information exceeds noise, or it exceeds an eighth of "
-    "the common length, as xi may a quarter",
+    undefined="fewer than 5 prompts of 32 tokens; the length where no information exceeds noise, information keeps a floor, or "
+    "it exceeds an eighth of the common length, as xi may a quarter",
     default=False,
 )

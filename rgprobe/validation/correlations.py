@@ -17,6 +17,7 @@ __all__ = ["CHECKS"]
 
 LENGTH = 512
 PAIR = 0.6  # correlation of the Gaussian pairs
+SHARE = 0.2  # of the variance, which a prompt's own mean has
 
 
 @lru_cache
@@ -59,6 +60,22 @@ def _evidence() -> float:
 
 def _exponent() -> float:
     return float(_decay(correlation.connected_correlation(_tree())).eta.full[0])
+
+
+def _above_a_floor() -> correlation_length.Decay:
+    """24 prompts of 128 tokens in 32 coordinates: chains of one length, and in every coordinate a mean of the prompt's own."""
+    chains = _spins(5.0, 24 * 32, 128).reshape(24, 32, 128)
+    own = np.random.default_rng(0).standard_normal((24, 32, 1)) * (SHARE / (1 - SHARE)) ** 0.5
+    curve = correlation.connected_correlation(np.moveaxis(chains + own, 1, 2))
+    return correlation_length.decay([curve], 128)
+
+
+def _floor() -> float:
+    return float(_above_a_floor().floor[0])
+
+
+def _length_above_floor() -> float:
+    return float(_above_a_floor().laws.length_above_floor[0])
 
 
 def _information_length(xi: float) -> float:
@@ -108,6 +125,17 @@ CHECKS = (
         catalogue="D7", diagnostic="correlation_length:decay", system="64 broadcast trees of depth 9, theta = 0.8",
         quantity="eta", expected=lambda: broadcast_tree.exact(depth=9, theta=0.8).exponent, tolerance=0.1,
         measure=_exponent,
+    ),
+    *(
+        Check(
+            catalogue="D7", diagnostic="correlation_length:decay", quantity=quantity, expected=expected, measure=measure,
+            system="24 prompts of 32 Ising chains, xi = 5, a fifth of the variance in a prompt's own mean",
+            tolerance=tolerance, units=units,
+        )
+        for quantity, expected, tolerance, measure, units in (
+            ("floor of C(r) / C(0), where xi and eta are refused", SHARE, 0.03, _floor, "1"),
+            ("xi above the floor", 5.0, 0.25, _length_above_floor, "tokens"),
+        )
     ),
     *(
         Check(

@@ -110,13 +110,15 @@ def test_refused_states_are_crossed(figures):
     assert crosses.get_xdata().tolist() == [0.0, 1.0]
 
 
-def test_a_length_that_is_undefined_everywhere_says_so(flow):
+@pytest.mark.parametrize(("law", "words"), [("power", "undefined at every state"), ("floored exponential", "a floor")])
+def test_a_length_that_is_undefined_everywhere_says_so(flow, law, words):
     tree = flow.to_xarray().copy()
     arrays = tree["correlation_length"].to_dataset()
     arrays["value"][0] = np.nan
+    arrays["law"] = ("state", np.full(arrays.sizes["state"], law))
     tree["correlation_length"] = xr.DataTree(arrays)
     figure = paper.correlation_length(rg.RGFlow(tree))
-    assert any("undefined at every state" in text for text, _ in drawn_texts(figure))
+    assert any(words in text for text, _ in drawn_texts(figure))
     assert misplaced(figure) == []
 
 

@@ -69,8 +69,8 @@ FIGURES = (
     FlowFigure(
         "correlation-length", "Correlation length and exponent by layer", correlation_length, ("correlation_length",),
         "a: length xi of an exponential law of the connected correlation C(r). b: exponent eta of a power law. "
-        "Crosses on the axis mark states at which the number is refused, because the other law fits better, the "
-        f"range is too short or nothing exceeds the noise. {BEATS}",
+        "Crosses on the axis mark states at which the number is refused, because another law fits better, "
+        f"correlations keep a floor, the range is too short or nothing exceeds the noise. {BEATS}",
     ),
     FlowFigure(
         "operator-gains", "Which perturbations grow along the flow", operator_gains, ("operator_gain",),

@@ -217,6 +217,8 @@ def _last_finite(values: np.ndarray) -> float:
 
 def _why_undefined(quantity: str, laws: xr.DataArray | None) -> str:
     words = [] if laws is None else [str(law) for law in laws.values if str(law)]
+    if words and all(word in ("constant", "floored exponential") for word in words):
+        return "undefined at every state:\ncorrelations keep a floor, or there are none"
     if quantity == "xi" and words and all(word != "exponential" for word in words):
         return "undefined at every state:\na power law fits better, or nothing does"
     return "undefined at every state (crosses): see the caption"
