@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import sys
+import threading
 import traceback
 import warnings
 from collections.abc import Iterator
@@ -20,6 +21,9 @@ from rgprobe.files import write_bytes
 
 __all__ = ["StoredTree", "read_tree", "write_tree"]
 
+_ALONE = (
+    threading.RLock()
+)  # dask's settings are of the process: threads that set and restore them in turn would mix them up
 LARGEST_RATIO = 1032  # the most by which deflate, the compression of these files, shortens anything
 
 
@@ -65,7 +69,8 @@ def write_tree(tree: xr.DataTree, path: Path) -> None:
     }
     # a copy shares no object with the caller's, so that encoding leaves no trace in it; and it is made in memory, because
     # a disk that fills up under the HDF5 library leaves it in a state that crashes the process when it exits
-    content = tree.copy().to_netcdf(None, engine="h5netcdf", encoding=encoding)
+    with _without_a_cluster():
+        content = tree.copy().to_netcdf(None, engine="h5netcdf", encoding=encoding)
     write_bytes(path, bytes(content))
 
 
@@ -79,7 +84,7 @@ def read_tree(path: Path) -> xr.DataTree:
     if not path.is_file():
         raise BadInput(str(path), expected="a result file", received="no such file", remedy="run rgprobe first")
     try:
-        with _quiet_about_damage(), warnings.catch_warnings():
+        with _quiet_about_damage(), _without_a_cluster(), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             _refuse_impossible_sizes(path)
             with xr.open_datatree(path, engine="h5netcdf") as tree:
@@ -90,6 +95,18 @@ def read_tree(path: Path) -> xr.DataTree:
         received = (str(error).splitlines() or [type(error).__name__])[0]
         raise BadInput(str(path), expected="a NetCDF4 file that rgprobe wrote", received=received,
                        remedy="run rgprobe again")  from error  # fmt: skip
+
+
+@contextmanager
+def _without_a_cluster() -> Iterator[None]:
+    """Where a Dask client is active, xarray asks its cluster for a lock on the file; ours lies in this process's memory."""
+    if "distributed" not in sys.modules:
+        yield
+        return
+    import dask
+
+    with _ALONE, dask.config.set(scheduler="synchronous"):
+        yield
 
 
 @contextmanager

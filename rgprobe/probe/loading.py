@@ -18,6 +18,7 @@ import torch
 from torch import nn
 
 from rgprobe.errors import CheckpointError, DeviceError, EnvironmentFault, OptionError, is_out_of_memory, nearest
+from rgprobe.models.building import one_at_a_time
 from rgprobe.models.shipped import shipped_names, shipped_path, verify_shipped
 from rgprobe.probe.checkpoint import CheckpointDirectory, inspect_directory
 from rgprobe.probe.hooked import Hooked, is_hooked, settings_of
@@ -32,6 +33,7 @@ DTYPES = {"float32": torch.float32, "float64": torch.float64, "bfloat16": torch.
 DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES)
 
 
+@one_at_a_time
 def load(
     source: Any,
     *,

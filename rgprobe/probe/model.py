@@ -44,6 +44,8 @@ class Source:
 class Probe:
     """A transformer ready to be measured; made by `rgprobe.load`.
 
+    One thread at a time: null models are drawn into a model's own weights. Threads load a probe each.
+
     Attributes:
         family: "standard" or "gauge".
         name: what the source is called.

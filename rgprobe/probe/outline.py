@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from rgprobe.errors import CheckpointError, is_out_of_memory
+from rgprobe.models.building import seeded
 from rgprobe.models.shipped import shipped_names, shipped_path
 from rgprobe.probe.loading import load
 from rgprobe.probe.model import Probe
@@ -96,8 +97,7 @@ def miniature(outline: Outline, blocks: int, *, seed: int = 0) -> tuple[Probe, O
         blocks: how many of them.
         seed: of the weights.
     """
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+    with seeded(seed):
         if outline.family == "gauge":
             from rgprobe.models.gauge import GaugeTransformer
 

@@ -15,6 +15,7 @@ import torch
 from torch import nn
 
 from rgprobe.errors import OptionError
+from rgprobe.models.building import seeded
 from rgprobe.probe.model import Probe, Source
 
 __all__ = ["random_initialisation", "skeleton"]
@@ -47,7 +48,7 @@ def random_initialisation(probe: Probe, seed: int) -> Iterator[Probe]:
     elif probe.owned and (shared := _parameters_by_plain_name(model)) is not None:
         restore = _restorer(probe, shared)
         try:
-            with torch.no_grad(), _seeded(seed):
+            with torch.no_grad(), seeded(seed, devices=range(torch.cuda.device_count())):
                 complete = _initialise_in_place(model, shared)
             yield _wrap(probe, probe.bridge, seed) if complete else _fresh(probe, model, seed)
         finally:
@@ -161,7 +162,7 @@ def _copy_into(parameters: dict[str, nn.Parameter], tensors: Any) -> None:
 def _fresh(probe: Probe, model: Any, seed: int) -> Probe:
     from transformer_lens.model_bridge.sources._bridge_builder import build_bridge_from_module
 
-    with _seeded(seed):
+    with seeded(seed, devices=range(torch.cuda.device_count())):
         fresh = type(model)(copy.deepcopy(model.config))
     fresh = fresh.to(device=probe.device, dtype=probe.dtype).eval()
     fresh.set_attn_implementation("eager")
@@ -174,14 +175,6 @@ def _fresh_native(probe: Probe, seed: int) -> Probe:
     bridge = copy.deepcopy(probe.bridge)
     # a seed in the configuration outranks the generator's: every null would be the model's own first weights
     bridge.cfg.seed = seed
-    with _seeded(seed):
+    with seeded(seed, devices=range(torch.cuda.device_count())):
         bridge.init_weights()
     return _wrap(probe, bridge, seed)
-
-
-@contextmanager
-def _seeded(seed: int) -> Iterator[None]:
-    devices = list(range(torch.cuda.device_count()))
-    with torch.random.fork_rng(devices=devices):
-        torch.manual_seed(seed)
-        yield

@@ -3,10 +3,13 @@
 import sys
 from functools import partial
 
+import numpy as np
 import pytest
+import xarray as xr
 from sweep_fates import attempts, items, made_up
 
 from rgprobe.errors import EnvironmentFault
+from rgprobe.storage import read_tree, write_tree
 from rgprobe.sweeping.cluster import DaskWorkers, connect
 from rgprobe.sweeping.driving import drive
 from rgprobe.sweeping.ledger import read_entry
@@ -45,6 +48,17 @@ def test_items_go_to_the_workers_of_the_scheduler_and_a_dead_one_is_replaced(clu
     assert (tried["item2"], tried["item5"]) == (2, 2)
     assert max(tried.values()) == 2
     assert read_entry(tmp_path / "item3--prompts.json").failure.kind == "CheckpointError"
+
+
+def test_a_result_is_written_and_read_while_a_cluster_is_connected(cluster, tmp_path):
+    """xarray would ask the cluster for a lock, by a name that cannot travel."""
+    path, tree = tmp_path / "result.nc", xr.DataTree.from_dict({"node": xr.Dataset({"x": ("i", np.arange(5.0))})})
+    client = connect(cluster.scheduler_address)
+    try:
+        write_tree(tree, path)
+        assert read_tree(path)["node"]["x"].values.tolist() == [0.0, 1.0, 2.0, 3.0, 4.0]
+    finally:
+        client.close()
 
 
 def test_a_scheduler_that_does_not_answer_is_named(monkeypatch):

@@ -14,6 +14,7 @@ from transformer_lens import HookedRootModule
 from transformer_lens.hook_points import HookPoint
 
 from rgprobe.errors import OptionError, PromptError
+from rgprobe.models.building import seeded
 from rgprobe.models.gauge.attention import GaugeAttention, condensation_of
 from rgprobe.models.gauge.beliefs import BeliefMap, TokenTable
 from rgprobe.models.gauge.block import EPSILON, GaugeBlock
@@ -135,8 +136,7 @@ class GaugeTransformer(HookedRootModule):
         as a random rotation: lengths, on which divergences depend, start as the norm left them.
         """
         if seed is not None:
-            with torch.random.fork_rng(devices=[p.device for p in self.parameters() if p.is_cuda][:1]):
-                torch.manual_seed(seed)
+            with seeded(seed, devices=[p.device for p in self.parameters() if p.is_cuda][:1]):
                 return self.reset_parameters()
         with torch.no_grad():
             for module in self.modules():
@@ -161,7 +161,7 @@ class GaugeTransformer(HookedRootModule):
         check_layers(directory / "config.json", config, tensors)
         with torch.device("meta"):  # no memory is taken for what a configuration asks before its tensors are there
             check_tensors(directory / "model.safetensors", tensors, dict(cls(config).named_parameters()))
-        with torch.random.fork_rng(devices=[]):  # building draws weights, and the caller's generator is not ours
+        with seeded(0):  # building draws weights, and the caller's generator is not ours
             model = cls(config, tokenizer)
         with torch.no_grad():
             for name, parameter in model.named_parameters():
