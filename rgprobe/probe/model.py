@@ -42,9 +42,7 @@ class Source:
 
 
 class Probe:
-    """A transformer ready to be measured; made by `rgprobe.load`.
-
-    One thread at a time: null models are drawn into a model's own weights. Threads load a probe each.
+    """A transformer ready to be measured, by one thread at a time (nulls are drawn into its weights); see `rgprobe.load`.
 
     Attributes:
         family: "standard" or "gauge".
