@@ -182,9 +182,14 @@ def _pair_mean(row: np.ndarray, pairs: list[tuple[str, str]], wanted: tuple[str,
     chosen = [
         value
         for value, pair in zip(row, pairs, strict=True)
-        if left not in pair and sorted(name.rpartition("-")[0] for name in pair) == sorted(wanted)
+        if left not in pair and sorted(name.rpartition("-")[0] for name in pair) == sorted(wanted) and _differ_in_seed(pair)
     ]
     return float(np.mean(chosen))
+
+
+def _differ_in_seed(pair: tuple[str, str]) -> bool:
+    """Runs of one seed saw the same batches, which brings families together; within a family there is no such pair."""
+    return len({name.rpartition("-")[2] for name in pair}) == len(pair)
 
 
 def updates(alignments: Mapping[Key, xr.Dataset]) -> dict[str, Any]:

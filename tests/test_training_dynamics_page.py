@@ -63,10 +63,10 @@ def test_the_jackknife_of_a_mean_is_its_standard_error():
 
 def test_pairs_of_runs_are_sorted_by_family():
     answers = analysis("dynamics_answers")
-    pairs = [("a-0", "a-1"), ("a-0", "b-0"), ("a-1", "b-0"), ("b-0", "b-1")]
-    row = np.array([1.0, 2.0, 4.0, 8.0])
+    pairs = [("a-0", "a-1"), ("a-0", "b-1"), ("a-1", "b-0"), ("b-0", "b-1"), ("a-0", "b-0")]
+    row = np.array([1.0, 2.0, 4.0, 8.0, 100.0])
     assert answers._pair_mean(row, pairs, ("a", "a"), None) == 1.0
-    assert answers._pair_mean(row, pairs, ("a", "b"), None) == 3.0
+    assert answers._pair_mean(row, pairs, ("a", "b"), None) == 3.0  # a-0 and b-0 saw the same batches
     assert answers._pair_mean(row, pairs, ("b", "a"), "a-1") == 2.0
 
 
