@@ -12,13 +12,12 @@ rows of the next block with permuted keys are the null.
 
 from __future__ import annotations
 
-import zlib
-
 import numpy as np
 import xarray as xr
 from jaxtyping import Bool, Float64
 
 from rgprobe.diagnostics.record import Diagnostic, Measurement, Quantity
+from rgprobe.diagnostics.row_permutations import generator_of, permuted_rows
 from rgprobe.tracing import BeliefTrace
 
 __all__ = [
@@ -27,7 +26,6 @@ __all__ = [
     "coarse_grained",
     "coarse_graining",
     "correlation",
-    "permuted_rows",
     "rescaled",
     "same",
 ]
@@ -45,11 +43,9 @@ def coarse_graining(trace: BeliefTrace) -> Measurement:
     for prompt in range(trace.n_prompts):
         count = len(trace.recorded(prompt))
         patterns = _normalised(trace.graph.values[prompt, :, :count, :count])
-        # by the prompt alone, whatever its company
-        ids = trace.token_ids[prompt][trace.token_mask[prompt]]
-        generator = np.random.default_rng(zlib.crc32(ids.tobytes()))
+        generator, allowed = generator_of(trace, prompt), _allowed(count, trace.causal)
         for draw in range(1 + DRAWS):
-            later = patterns if draw == 0 else permuted_rows(patterns, generator, causal=trace.causal)
+            later = patterns if draw == 0 else permuted_rows(patterns, generator, allowed=allowed)
             for block in range(1, shape[-1]):
                 for scale in SCALES:
                     pair = patterns[block - 1], later[block], scale
@@ -104,16 +100,6 @@ def correlation(a: Float64[np.ndarray, "n n"], b: Float64[np.ndarray, "n n"], *,
     x, y = a[allowed] - a[allowed].mean(), b[allowed] - b[allowed].mean()
     scale = np.sqrt((x @ x) * (y @ y))
     return float(x @ y / scale) if scale > 0 else np.nan
-
-
-def permuted_rows(
-    patterns: Float64[np.ndarray, "*batch n n"], generator: np.random.Generator, *, causal: bool
-) -> Float64[np.ndarray, "*batch n n"]:
-    """Each row with its weights in random order on the keys that the mask allows: same weights, no content."""
-    size = patterns.shape[-1]
-    allowed = _allowed(size, causal)
-    key = np.where(allowed, generator.random(patterns.shape), 2.0 + np.arange(size))  # hidden keys stay behind
-    return np.take_along_axis(patterns, key.argsort(-1), -1)
 
 
 def _allowed(size: int, causal: bool) -> Bool[np.ndarray, "size size"]:

@@ -42,8 +42,8 @@ def calibrate(measurement: Measurement, null: Sequence[Measurement]) -> Measurem
     """Distance of the kernel at the end of each transition from the kernels of random initialisations.
 
     < ||K - K_s||_F / ||K_s||_F >_s, the mean over the given null measurements s on the same prompts. Not the distance from the
-    mean kernel: the fewer initialisations it is made of, the noisier it is, so an initialisation judged by the S - 1 others would
-    lie farther off than a model judged by all S, even if the model were one more draw.
+    mean kernel: that is the noisier the fewer initialisations it is made of, so an initialisation, judged by the S - 1 others,
+    would lie farther off than the model, judged by all S, even if the model were one more draw.
     """
     if not null:
         return measurement

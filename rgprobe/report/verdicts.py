@@ -25,7 +25,7 @@ QUESTIONS = {
     "shifted_tokens": "do they agree by more than words side by side would",
     "random_directions": "does it matter which direction is perturbed",
     "random_subspace": "does it matter which features are kept",
-    "permuted_rows": "does the next block look at the same tokens",
+    "permuted_rows": "does it matter which tokens are looked at",
     "permuted_keys": "does the block before look at the same tokens",
     "permuted_coordinates": "does it matter where tokens lie together",
     "permuted_families": "do paraphrases belong together",

@@ -25,6 +25,7 @@ __all__ = ["CHECKS"]
 TOKENS, COSINE, TIME = 7, 0.2, 1.5
 ROWS, DIM, DRAWS = 400, 100, 20
 UNIFORM = 96
+PATTERNS, SEARCHED, SPREAD = 24, 32, 2.0
 
 
 @lru_cache
@@ -128,6 +129,17 @@ def _modularity() -> float:
     return float(modularity.modularity(planted_trace(graph=_uniform()[None, None])).values["modularity"].item())
 
 
+def _noise_modularity() -> float:
+    """Of independent scores, less that of their own permutations."""
+    scores = SPREAD * np.random.default_rng(0).standard_normal((PATTERNS, SEARCHED, SEARCHED))
+    weights = np.where(np.tri(SEARCHED, dtype=bool), np.exp(scores), 0.0)
+    trace = planted_trace(graph=(weights / weights.sum(-1, keepdims=True))[:, None])
+    trace.token_ids[:] = np.arange(PATTERNS)[:, None]  # draws are seeded by the tokens
+    measured = modularity.modularity(trace)
+    null = measured.internal_nulls["permuted_rows"]["modularity"].mean("draw")
+    return float((measured.values["modularity"] - null).mean())
+
+
 def _textbook_modularity() -> float:
     """Under k_i k_j / 2m, which ignores the mask."""
     w = _uniform() + _uniform().T - np.diag(np.diag(_uniform()))
@@ -195,5 +207,10 @@ CHECKS = (
     Check(
         catalogue="D19", diagnostic="modularity:spectral_communities", system=_CAUSAL,
         quantity="modularity under the textbook null", expected=0.134, tolerance=0.002, measure=_textbook_modularity,
+    ),
+    Check(
+        catalogue="D19", diagnostic="modularity:modularity",
+        system=f"{PATTERNS} patterns of {SEARCHED} tokens, independent scores of standard deviation {SPREAD:g}",
+        quantity="modularity less that of permuted rows", expected=0.0, tolerance=0.02, measure=_noise_modularity,
     ),
 )  # fmt: skip

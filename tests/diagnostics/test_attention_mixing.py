@@ -6,7 +6,7 @@ import torch
 import xarray as xr
 from fake_trace import causal, fake_trace, handing_over
 
-from rgprobe.diagnostics.coarse_graining import coarse_grained, coarse_graining, permuted_rows, rescaled, same
+from rgprobe.diagnostics.coarse_graining import coarse_grained, coarse_graining, rescaled, same
 from rgprobe.diagnostics.diffusion import diffusion, metastable_memberships, slow_eigenvectors
 from rgprobe.errors import OptionError
 from rgprobe.probe.mixing import (
@@ -175,8 +175,3 @@ def test_few_tokens_flat_patterns_and_remainders():
     np.testing.assert_allclose(coarse_grained(random_pattern(11, seed=0), 2).sum(1), 1)
     flat = np.full((16, 16), 1 / 16)
     assert np.isnan(same(flat, flat, 2, causal=False))
-    generator = np.random.default_rng(0)
-    pattern = random_pattern(9, seed=2)
-    drawn = permuted_rows(pattern, generator, causal=True)
-    np.testing.assert_allclose(np.sort(drawn, 1), np.sort(pattern, 1))
-    assert (np.triu(drawn, 1) == 0).all()

@@ -24,7 +24,9 @@ from rgprobe.diagnostics.modularity import modularity, spectral_communities
 from rgprobe.diagnostics.plateau import DIAGNOSTIC as PLATEAU
 from rgprobe.diagnostics.plateau import angles, debiased_cka, plateau
 from rgprobe.diagnostics.plateau import calibrate as calibrate_plateau
+from rgprobe.diagnostics.row_permutations import permuted_rows
 from rgprobe.errors import OptionError
+from rgprobe.nulls import compare_with_draws
 
 IDS = random_prompts(4, 30)
 
@@ -253,6 +255,63 @@ def test_a_planted_pair_of_blocks_is_found(is_causal):
     assert q > 0.2
     agreement = np.mean(labels == block)
     assert max(agreement, 1 - agreement) >= 0.9
+
+
+def graphs(scores):
+    """Causal attention of one block by prompt, each with tokens of its own: null draws are seeded by them."""
+    weights = np.where(np.tri(scores.shape[-1], dtype=bool), np.exp(scores), 0)
+    trace = fake_trace(graph=(weights / weights.sum(-1, keepdims=True))[:, None])
+    trace.token_ids[:] = np.arange(len(scores))[:, None]
+    return trace
+
+
+def beyond_permuted_rows(trace):
+    """Comparison of modularity with the draws that it brings."""
+    measured = modularity(trace)
+    null = measured.internal_nulls["permuted_rows"]["modularity"].transpose("draw", "prompt", "block").values
+    return compare_with_draws(measured.values["modularity"].values, null)
+
+
+@pytest.mark.parametrize("spread", [0.5, 2.0, 4.0])
+def test_what_a_search_finds_in_independent_scores_is_found_in_permuted_rows_as_well(spread):
+    trace = graphs(spread * np.random.default_rng(0).standard_normal((24, 27, 27)))
+    assert float(modularity(trace).values["modularity"].mean()) > 0.05  # above what the page calls none
+    found = beyond_permuted_rows(trace)
+    assert found.p_value[0] > 0.05
+    assert abs(found.difference[0]) < 0.1 * found.null[0]
+
+
+def test_planted_communities_beat_permuted_rows():
+    block = np.arange(27) % 3
+    noise = np.random.default_rng(1).standard_normal((12, 27, 27))
+    found = beyond_permuted_rows(graphs(2.0 * (block[:, None] == block) + noise))
+    assert found.low[0] > 0.1
+
+
+@pytest.mark.parametrize("hidden", ["future", "past", "self", "nothing"])
+def test_permuted_rows_keep_what_the_mask_hides_where_it_is(hidden):
+    n = 11
+    every = np.ones((n, n), dtype=bool)
+    allowed = {"future": np.tri(n), "past": np.tri(n) - np.tri(n, k=-4), "self": np.tri(n, k=-1), "nothing": every}[
+        hidden
+    ] > 0
+    patterns = np.random.default_rng(0).random((3, 2, n, n))
+    drawn = permuted_rows(patterns, np.random.default_rng(1), allowed=allowed)
+    np.testing.assert_array_equal(drawn[..., ~allowed], patterns[..., ~allowed])
+    for index in np.ndindex(3, 2, n):
+        row = allowed[index[-1]]
+        np.testing.assert_array_equal(np.sort(drawn[index][row]), np.sort(patterns[index][row]))
+    assert (drawn[..., allowed] != patterns[..., allowed]).mean() > 0.5
+    again = permuted_rows(patterns, np.random.default_rng(1), allowed=allowed)
+    np.testing.assert_array_equal(drawn, again)
+
+
+def test_null_draws_of_a_prompt_do_not_depend_on_its_company():
+    scores = np.random.default_rng(2).standard_normal((3, 13, 13))
+    together, alone = graphs(scores), graphs(scores[1:2])
+    alone.token_ids[:] = 1
+    one, other = (modularity(trace).internal_nulls["permuted_rows"]["modularity"] for trace in (together, alone))
+    np.testing.assert_array_equal(one.isel(prompt=1), other.isel(prompt=0))
 
 
 def test_a_sliding_window_alone_is_no_community():
