@@ -9,9 +9,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import xarray as xr
 
+from rgprobe.checks import whole_number
 from rgprobe.condensation import CondensationTree
 from rgprobe.condensation.explorer import TreeTable, tree_table
 from rgprobe.errors import BadInput
@@ -69,30 +71,47 @@ class RGFlow(StoredTree):
         return tuple(self._texts.get("groups", ()))
 
     def recorded_tokens(self, prompt: int) -> tuple[str, ...]:
-        """Texts of the tokens whose beliefs were recorded."""
-        row = self.data["prompts"].to_dataset()["positions"].values[prompt]
-        return tuple(self.tokens[prompt][index] for index in row[row >= 0])
+        """Texts of the tokens whose beliefs were recorded.
+
+        Raises:
+            OptionError: a prompt that the result does not hold.
+        """
+        return tuple(self.tokens[prompt][index] for index in self._positions(prompt))
+
+    def _positions(self, prompt: int) -> np.ndarray:
+        row = self.data["prompts"].to_dataset()["positions"].values[self._prompt(prompt)]
+        return row[row >= 0]
+
+    def _prompt(self, prompt: int) -> int:
+        return whole_number("prompt", prompt, least=0, most=len(self.prompts) - 1, remedy="see flow.prompts")
 
     def tree(self, prompt: int, depth: int) -> CondensationTree:
-        """Condensation tree of one prompt at one depth (state, or block for Gaussian beliefs)."""
+        """Condensation tree of one prompt at one depth (state, or block for Gaussian beliefs), as it was made but for beliefs.
+
+        Raises:
+            OptionError: a prompt or depth that the result does not hold, or a result without trees.
+        """
         node = self._node("condensation")
-        parents = node["parents"].values[prompt, depth]
-        costs = node["merge_costs"].values[prompt, depth]
+        last = self._n_tree_depths(node) - 1
+        at = (self._prompt(prompt), whole_number("depth", depth, least=0, most=last, remedy="0 is the input end"))
+        parents = node["parents"].values[at]
         present = parents[parents != -2]
-        return CondensationTree.from_parents(
-            present, costs[: (len(present) - 1) // 2], labels=self.recorded_tokens(prompt)
-        )
+        costs = node["merge_costs"].values[at][: (len(present) - 1) // 2]
+        # results of earlier versions do not say how many merges were tied
+        ties = int(node["n_ties"].values[at]) if "n_ties" in node else None
+        return CondensationTree.from_parents(present, costs, n_ties=ties, labels=self.recorded_tokens(prompt))
 
     def trees(self, prompt: int) -> tuple[CondensationTree, ...]:
         """Condensation trees of one prompt, one per depth, from the input end to the output end."""
-        dims = self._node("condensation")["parents"].sizes
-        depths = next(size for name, size in dims.items() if name not in ("prompt", "node"))
-        return tuple(self.tree(prompt, depth) for depth in range(depths))
+        return tuple(self.tree(prompt, depth) for depth in range(self._n_tree_depths(self._node("condensation"))))
+
+    @staticmethod
+    def _n_tree_depths(node: xr.Dataset) -> int:
+        return next(size for name, size in node["parents"].sizes.items() if name not in ("prompt", "node"))
 
     def tree_table(self, prompt: int, depth: int) -> TreeTable:
         """Every node of one tree with its loss, its support, and where its tokens stand in the prompt; for drawing it."""
-        row = self.data["prompts"].to_dataset()["positions"].values[prompt]
-        return tree_table(self.tree(prompt, depth), positions=row[row >= 0])
+        return tree_table(self.tree(prompt, depth), positions=self._positions(prompt))
 
     def to_dataframe(self, name: str) -> pd.DataFrame:
         """One diagnostic as a tidy table: a row per quantity, null model, sink policy, depth and head."""

@@ -1,15 +1,20 @@
 """From a model to a result file: the same bytes, the same numbers whoever is in the batch, and no false alarms."""
 
+import json
+
 import numpy as np
 import pytest
 import tiny_models
+import xarray as xr
 from gauge_models import tiny_gauge
 from tiny_models import random_prompts
 
 import rgprobe as rg
-from rgprobe.condensation import condense
+from rgprobe.cli.tree_file import trees_json
+from rgprobe.condensation import CondensationTree, condense
 from rgprobe.errors import BadInput, OptionError
 from rgprobe.nulls import shuffle_tokens
+from rgprobe.rg_flow import RGFlow
 
 LENGTHS = (30, 23, 12, 2, 1)
 PROMPTS = [ids[:length] for ids, length in zip(random_prompts(5, 30), LENGTHS, strict=True)]
@@ -90,6 +95,37 @@ def test_a_stored_tree_is_the_tree_of_its_beliefs(flow, tmp_path):
         np.testing.assert_array_equal(stored.merge_costs, direct.merge_costs)
         np.testing.assert_allclose(stored.linkage, direct.linkage)
         assert tuple(stored.labels) == trace.recorded_tokens(prompt) == opened.recorded_tokens(prompt)
+
+
+def test_ties_are_counted_in_the_file_too(tmp_path):
+    ids = [5, 6, 5, 6, 5, 6, 5, 6, 7, 8, 5, 6]
+    trace = rg.trace(tiny_models.llama(), [ids])
+    rg.measure(trace, diagnostics="condensation").save(tmp_path / "a.nc")
+    opened = rg.open_flow(tmp_path / "a.nc")
+    direct = [condense(np.exp(trace.beliefs(0, depth))) for depth in range(trace.n_depths)]
+    assert direct[0].n_ties > 0
+    assert [tree.n_ties for tree in opened.trees(0)] == [tree.n_ties for tree in direct]
+    written = json.loads(trees_json(opened))["trees"]
+    assert [tree["n_ties"] for tree in written] == [tree.n_ties for tree in direct]
+
+
+def test_a_result_of_a_version_that_counted_no_ties_opens_and_says_so(flow):
+    nodes = {name: node.to_dataset() for name, node in flow.to_xarray().children.items()}
+    nodes["condensation"] = nodes["condensation"].drop_vars("n_ties")
+    older = RGFlow(xr.DataTree.from_dict({"/": flow.to_xarray().to_dataset(), **nodes}))
+    tree = older.tree(0, 0)
+    assert tree.n_ties is None
+    assert "ties unknown" in repr(tree)
+    assert json.loads(trees_json(older))["trees"][0]["n_ties"] is None
+    assert CondensationTree.from_json(tree.to_json()).n_ties is None
+
+
+@pytest.mark.parametrize("at", [(9, 0), (0, 99), (-1, 0), (0, -1), (0, 0.0), (0, True), ("0", 0)])
+def test_trees_that_the_result_does_not_hold_are_refused(flow, at, unchecked_types):
+    for ask in (flow.tree, flow.tree_table):
+        with pytest.raises(OptionError, match=r"(prompt|depth): expected a whole number from 0 to \d, received"):
+            ask(*at)
+    assert flow.tree(np.int64(0), np.int64(0)).n_leaves == 6
 
 
 def test_tables_have_a_row_per_entry(flow):

@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Float64, Int
 from torch import Tensor
 
+from rgprobe.checks import whole_number
 from rgprobe.condensation.newick import newick
 from rgprobe.condensation.parents import linkage_from_parents
 from rgprobe.condensation.partition import meta_tokens
@@ -37,7 +38,8 @@ class CondensationTree:
         weights: (N,) token weights, sum 1.
         centroid: "moment", "pool" or "shift".
         adjacency: "any" or "contiguous".
-        n_ties: number of merges at which more than one pair was cheapest (see `rgprobe.condensation.ties`).
+        n_ties: number of merges at which more than one pair was cheapest (see `rgprobe.condensation.ties`); None where a
+            file of an earlier version does not say.
         labels: one string per token, or None.
         beliefs: what was condensed, for `meta_tokens`; not stored in files.
     """
@@ -47,26 +49,27 @@ class CondensationTree:
     weights: Float64[np.ndarray, "N"]
     centroid: str = "moment"
     adjacency: str = "any"
-    n_ties: int = 0
+    n_ties: int | None = 0
     labels: tuple[str, ...] | None = None
     beliefs: Gaussian | np.ndarray | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
-        if self.labels is not None and len(self.labels) != self.n_leaves:
-            raise BadInput(
-                "labels",
-                expected=f"{self.n_leaves} strings, one per token",
-                received=f"{len(self.labels)}",
-                remedy="label every token, or none",
-            )
+        if self.labels is not None:
+            others = [type(label).__name__ for label in self.labels if not isinstance(label, str)]
+            if others or len(self.labels) != self.n_leaves:
+                raise BadInput(
+                    "labels",
+                    expected=f"{self.n_leaves} strings, one per token",
+                    received=f"an entry of type {others[0]}" if others else f"{len(self.labels)}",
+                    remedy="label every token with a text, or none",
+                )
         for array in (self.linkage, self.merge_costs, self.weights):
             array.setflags(write=False)
 
     def __repr__(self) -> str:
+        ties = "ties unknown" if self.n_ties is None else f"{self.n_ties} ties"
         loss = f"{self.loss(1):.6g} nats"
-        return (
-            f"CondensationTree({self.n_leaves} tokens, {loss}, {self.centroid}, {self.adjacency}, {self.n_ties} ties)"
-        )
+        return f"CondensationTree({self.n_leaves} tokens, {loss}, {self.centroid}, {self.adjacency}, {ties})"
 
     @property
     def n_leaves(self) -> int:
@@ -121,14 +124,8 @@ class CondensationTree:
         return self._labels_after(int(np.searchsorted(self.heights, height, side="right")))
 
     def _checked(self, n_clusters: int) -> int:
-        if not 1 <= n_clusters <= self.n_leaves:
-            raise OptionError(
-                "n_clusters",
-                expected=f"an integer from 1 to {self.n_leaves}",
-                received=f"{n_clusters}",
-                remedy="a tree of N tokens has 1 to N clusters",
-            )
-        return int(n_clusters)
+        remedy = "a tree of N tokens has 1 to N clusters"
+        return whole_number("n_clusters", n_clusters, least=1, most=self.n_leaves, remedy=remedy)
 
     def _labels_after(self, n_merges: int) -> np.ndarray:
         """Clusters after the first merges: each node takes its parent's root, from the last merge down."""
@@ -142,9 +139,8 @@ class CondensationTree:
     def leaves(self, node: int) -> Int[np.ndarray, "k"]:
         """Tokens below a node, ascending; a token is its own leaf."""
         n = self.n_leaves
-        if not 0 <= node < 2 * n - 1:
-            raise OptionError("node", expected=f"0 to {2 * n - 2}", received=f"{node}", remedy="node N + k is merge k")
-        pending, found = [node], []
+        pending = [whole_number("node", node, least=0, most=2 * n - 2, remedy="node N + k is merge k")]
+        found = []
         while pending:
             top = pending.pop()
             if top < n:
@@ -192,7 +188,7 @@ class CondensationTree:
         weights: Sequence[float] | np.ndarray | None = None,
         centroid: str = "moment",
         adjacency: str = "any",
-        n_ties: int = 0,
+        n_ties: int | None = 0,
         labels: Sequence[str] | None = None,
         beliefs: Gaussian | np.ndarray | None = None,
     ) -> CondensationTree:
@@ -209,7 +205,8 @@ class CondensationTree:
                 "weights", expected=f"{n} numbers", received=f"shape {w.shape}", remedy="one weight per token"
             )
         kept = None if labels is None else tuple(labels)
-        return cls(linkage, costs, w, centroid, adjacency, int(n_ties), kept, beliefs)
+        ties = None if n_ties is None else whole_number("n_ties", n_ties, least=0)
+        return cls(linkage, costs, w, centroid, adjacency, ties, kept, beliefs)
 
     def to_json(self) -> str:
         """JSON text (ASCII only, so any token text survives): parents, merge costs, weights, labels and options."""

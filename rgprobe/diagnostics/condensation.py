@@ -111,7 +111,7 @@ def _partition_nulls(
 
 
 def _stored(trees: list[list[CondensationTree]], dims: tuple[str, str]) -> xr.Dataset:
-    """Parent arrays and merge costs, padded with -2 and NaN."""
+    """Parent arrays and merge costs, padded with -2 and NaN, and the number of tied merges."""
     largest = max(tree.n_leaves for row in trees for tree in row)
     parents = np.full((len(trees), len(trees[0]), 2 * largest - 1), -2, dtype=np.int32)
     costs = np.full((len(trees), len(trees[0]), largest - 1), np.nan)
@@ -119,7 +119,10 @@ def _stored(trees: list[list[CondensationTree]], dims: tuple[str, str]) -> xr.Da
         for d, tree in enumerate(row):
             parents[p, d, : 2 * tree.n_leaves - 1] = tree.parents
             costs[p, d, : tree.n_leaves - 1] = tree.merge_costs
-    return xr.Dataset({"parents": ((*dims, "node"), parents), "merge_costs": ((*dims, "merge"), costs)})
+    n_ties = np.array([[tree.n_ties for tree in row] for row in trees], dtype=np.int32)
+    return xr.Dataset(
+        {"parents": ((*dims, "node"), parents), "merge_costs": ((*dims, "merge"), costs), "n_ties": (dims, n_ties)}
+    )
 
 
 DIAGNOSTIC = Diagnostic(

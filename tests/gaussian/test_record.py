@@ -2,7 +2,6 @@
 
 import math
 
-import jaxtyping
 import pytest
 import torch
 from gaussian_cases import generator, normal, random_beliefs, rotated, spectrum, symmetric
@@ -10,14 +9,6 @@ from torch.distributions import MultivariateNormal
 
 from rgprobe.errors import BadInput, NumericalRefusal, OptionError
 from rgprobe.gaussian import Gaussian
-
-
-@pytest.fixture
-def unchecked_shapes():
-    """Shape errors are ours to raise where jaxtyping does not run, which is everywhere but under pytest."""
-    jaxtyping.config.update("jaxtyping_disable", True)
-    yield
-    jaxtyping.config.update("jaxtyping_disable", False)
 
 
 def every_structure(k=3):
@@ -148,7 +139,7 @@ def test_jitter_is_added_only_when_asked_and_reported():
         Gaussian.from_covariance(torch.zeros(2), singular, jitter=math.nan)
 
 
-@pytest.mark.usefixtures("unchecked_shapes")
+@pytest.mark.usefixtures("unchecked_types")
 def test_shapes_and_dtypes_that_do_not_fit_are_bad_input():
     with pytest.raises(BadInput, match=r"covariance.*floating-point.*int64"):
         Gaussian.from_covariance(torch.zeros(2), torch.ones(2, 2, dtype=torch.int64))
@@ -176,7 +167,7 @@ def test_a_narrower_dtype_is_checked_again():
         Gaussian.from_diagonal(torch.zeros(2), torch.tensor([1.0, 1e12])).to(dtype=torch.float16)
 
 
-def test_whole_numbers_are_refused_by_name(unchecked_shapes):
+def test_whole_numbers_are_refused_by_name(unchecked_types):
     mean, ones = torch.zeros(3, dtype=torch.float64), torch.ones(3, dtype=torch.float64)
     with pytest.raises(BadInput, match="factor: expected a floating-point tensor"):
         Gaussian.from_low_rank(mean, torch.ones(3, 2, dtype=torch.int64), ones)

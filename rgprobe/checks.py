@@ -1,0 +1,103 @@
+"""What an option may be, where many functions ask the same: whole numbers, and yes or no."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Iterable
+from typing import Any
+
+from rgprobe.errors import OptionError
+
+__all__ = ["is_whole", "true_or_false", "whole_number", "whole_numbers"]
+
+
+def is_whole(value: Any) -> bool:
+    """Whether a value is a whole number by its type: Python's, numpy's, a tensor of one integer; no bool, float or text.
+
+    Example:
+        >>> is_whole(3), is_whole(3.0), is_whole(True), is_whole("3")
+        (True, False, False, False)
+    """
+    # bools are indices to Python and to torch; who passes one has mistaken the option
+    if isinstance(value, bool) or "bool" in str(getattr(value, "dtype", "")):
+        return False
+    try:
+        operator.index(value)
+    except (TypeError, RuntimeError):  # of a tensor with several entries torch raises the latter
+        return False
+    return True
+
+
+def whole_number(
+    name: str, value: Any, *, least: int | None = None, most: int | None = None, remedy: str = "correct it"
+) -> int:
+    """The value as an int, if it is a whole number from `least` to `most`.
+
+    Raises:
+        OptionError: another type, floats and bools included, since rounding one would answer another question; or out of range.
+
+    Example:
+        >>> whole_number("nulls", 3, least=0)
+        3
+        >>> whole_number("layer", 7, least=0, most=6)
+        Traceback (most recent call last):
+        rgprobe.errors.OptionError: layer: expected a whole number from 0 to 6, received 7; correct it
+    """
+    if is_whole(value):
+        number = operator.index(value)
+        if (least is None or number >= least) and (most is None or number <= most):
+            return number
+    raise OptionError(name, expected=_range(least, most), received=_shown(value), remedy=remedy)
+
+
+def whole_numbers(
+    name: str, values: Any, *, least: int | None = None, most: int | None = None, remedy: str = "correct it"
+) -> list[int]:
+    """Each of several values as `whole_number` has it, named by its place.
+
+    Raises:
+        OptionError: no sequence, a text, or an entry that is no such number.
+
+    Example:
+        >>> whole_numbers("sizes", range(1, 4), least=1)
+        [1, 2, 3]
+    """
+    if isinstance(values, (str, bytes)) or not isinstance(values, Iterable) or getattr(values, "ndim", 1) != 1:
+        raise OptionError(name, expected="a list of whole numbers", received=_shown(values), remedy=remedy)
+    return [
+        whole_number(f"{name}[{i}]", value, least=least, most=most, remedy=remedy) for i, value in enumerate(values)
+    ]
+
+
+def true_or_false(name: str, value: Any) -> bool:
+    """The value, if it is True or False: any text that is not empty would count as True.
+
+    Raises:
+        OptionError: anything else.
+
+    Example:
+        >>> true_or_false("truncate", True)
+        True
+    """
+    if type(value).__name__ in ("bool", "bool_"):  # numpy has its own, by both names
+        return bool(value)
+    raise OptionError(
+        name, expected="True or False", received=_shown(value), remedy=f"pass {name}=True or leave it out"
+    )
+
+
+def _range(least: int | None, most: int | None) -> str:
+    if most is None:
+        return "a whole number" if least is None else f"a whole number >= {least}"
+    return f"a whole number from {least} to {most}" if least is not None else f"a whole number <= {most}"
+
+
+def _shown(value: Any) -> str:
+    """A value on one line, cut where it is long.
+
+    Example:
+        >>> _shown("x" * 99)
+        "'xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx..."
+    """
+    text = " ".join(repr(value).split())
+    return text if len(text) <= 60 else f"{text[:57]}..."
