@@ -182,7 +182,9 @@ def _pair_mean(row: np.ndarray, pairs: list[tuple[str, str]], wanted: tuple[str,
     chosen = [
         value
         for value, pair in zip(row, pairs, strict=True)
-        if left not in pair and sorted(name.rpartition("-")[0] for name in pair) == sorted(wanted) and _differ_in_seed(pair)
+        if left not in pair
+        and sorted(name.rpartition("-")[0] for name in pair) == sorted(wanted)
+        and _differ_in_seed(pair)
     ]
     return float(np.mean(chosen))
 
