@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 import xarray as xr
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from rgprobe.belief_trace import BeliefTrace
@@ -31,6 +31,7 @@ def planted_trace(
     graph: Float[np.ndarray, "prompt block token token"] | None = None,
     log_probabilities: Sequence[Float[np.ndarray, "state token class"]] = (),
     lens: xr.Dataset | None = None,
+    token_ids: Int[np.ndarray, "prompt token"] | None = None,
     causal: bool = True,
 ) -> BeliefTrace:
     """What a diagnostic reads, made from arrays: a system whose answer is known, or activations from elsewhere.
@@ -43,6 +44,7 @@ def planted_trace(
         graph: head-averaged attention between tokens.
         log_probabilities: per prompt, categorical beliefs of every token.
         lens: predictions, dims (prompt, state, position); see `rgprobe.probe.lens`.
+        token_ids: which tokens of a vocabulary they are; by default one and the same everywhere.
         causal: whether a token sees only itself and earlier tokens.
 
     Returns:
@@ -55,7 +57,7 @@ def planted_trace(
         >>> planted_trace(scores=[torch.zeros(1, 2, 9, 9)], causal=False).attention["keys"].dims
         ('sink', 'prompt', 'block', 'token')
     """
-    prompts, tokens = _size(scores, states, sketches, graph, log_probabilities)
+    prompts, tokens = _size(scores, states, sketches, graph, log_probabilities, token_ids)
     attention = _attention(scores, causal) if len(scores) else xr.Dataset()
     if graph is not None and not len(scores):
         attention = _keys(graph, causal)
@@ -63,7 +65,7 @@ def planted_trace(
         belief="lens",
         prompts=("",) * prompts,
         tokens=(tuple(map(str, range(tokens))),) * prompts,
-        token_ids=np.zeros((prompts, tokens), dtype=np.int64),
+        token_ids=np.zeros((prompts, tokens), dtype=np.int64) if token_ids is None else token_ids.astype(np.int64),
         token_mask=np.ones((prompts, tokens), dtype=bool),
         positions=np.tile(np.arange(tokens), (prompts, 1)),
         attention=attention,
@@ -100,6 +102,7 @@ def _size(
     sketches: np.ndarray | None,
     graph: np.ndarray | None,
     log_probabilities: Sequence[np.ndarray],
+    token_ids: np.ndarray | None,
 ) -> tuple[int, int]:
     sizes = {
         "scores": {(len(scores), one.shape[-1]) for one in scores},
@@ -107,6 +110,7 @@ def _size(
         "sketches": set() if sketches is None else {(len(sketches), sketches.shape[2])},
         "graph": set() if graph is None else {(len(graph), graph.shape[-1])},
         "log_probabilities": {(len(log_probabilities), one.shape[1]) for one in log_probabilities},
+        "token_ids": set() if token_ids is None else {token_ids.shape},
     }
     found = set().union(*sizes.values())
     if len(found) != 1:

@@ -21,6 +21,7 @@ from rgprobe.validation.record import Check
 __all__ = ["CHECKS"]
 
 CUBES, POINTS, SPECTRA = 20, 2000, 5
+TOKENS, OCCURRENCES, PROMPTS = 1000, 3, 40
 WIDTH, NETWORKS, SAMPLES = 32, 400_000, 200_000
 
 
@@ -33,6 +34,15 @@ def _cube_ratios() -> tuple[Float64[np.ndarray, "point scale"], ...]:
 def _dimension() -> float:
     owner = np.arange(POINTS) % 40
     return float(np.mean([intrinsic_dimension.gride(ratios, owner, 40).full[0] for ratios in _cube_ratios()]))
+
+
+def _dimension_of_recurring() -> float:
+    """Of directions in four dimensions, one per token, each of which recurs up to a noise far below any distance."""
+    generator = np.random.default_rng(0)
+    ids = generator.permutation(np.repeat(np.arange(TOKENS), OCCURRENCES))
+    points = generator.standard_normal((TOKENS, 4))[ids] + 1e-3 * generator.standard_normal((len(ids), 4))
+    trace = planted_trace(states=points.reshape(PROMPTS, 1, -1, 4), token_ids=ids.reshape(PROMPTS, -1))
+    return float(intrinsic_dimension.intrinsic_dimension(trace).values["two_nn"].mean())
 
 
 @lru_cache
@@ -102,6 +112,11 @@ CHECKS = (
     Check(
         catalogue="D25", diagnostic="intrinsic_dimension:gride", system="20 cubes of 5 dimensions, 2,000 points each",
         quantity="TwoNN dimension, faces included", expected=4.7, tolerance=0.1, measure=_dimension,
+    ),
+    Check(
+        catalogue="D25", diagnostic="intrinsic_dimension:intrinsic_dimension",
+        system="directions in 4 dimensions, 1,000 tokens that each occur three times, 1e-3 apart",
+        quantity="TwoNN dimension, each token once", expected=3.0, tolerance=0.3, measure=_dimension_of_recurring,
     ),
     Check(
         catalogue="D25", diagnostic="spectrum:spectrum_exponent",

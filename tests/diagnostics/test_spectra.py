@@ -9,10 +9,19 @@ from gauge_models import tiny_gauge
 from tiny_models import random_prompts
 
 import rgprobe as rg
+from rgprobe.data import load_prompts
 from rgprobe.diagnostics.correlation import correlation
 from rgprobe.diagnostics.input_overlap import input_overlap, overlap
-from rgprobe.diagnostics.intrinsic_dimension import SCALES, gride, intrinsic_dimension, neighbour_ratios
+from rgprobe.diagnostics.intrinsic_dimension import (
+    SCALES,
+    distinct,
+    gride,
+    intrinsic_dimension,
+    neighbour_ratios,
+    one_of_each,
+)
 from rgprobe.diagnostics.nongaussianity import excess_kurtosis, leading_components, nongaussianity
+from rgprobe.diagnostics.pooling import recorded_points
 from rgprobe.diagnostics.sparsity import sparsity
 from rgprobe.diagnostics.spectrum import covariance_spectrum, fitted_range, spectrum, spectrum_exponent
 from rgprobe.probe.units import unit_sparsity
@@ -63,6 +72,80 @@ def test_neighbour_ratios_are_the_sorted_distances():
     direct = np.stack([np.log(distances[:, 2 * k] / distances[:, k]) for k in SCALES], 1)
     np.testing.assert_allclose(neighbour_ratios(points), direct, atol=1e-9)
     assert np.isnan(neighbour_ratios(points[:20])[:, SCALES.index(16)]).all()
+
+
+def test_every_token_takes_part_once_at_a_place_of_its_own():
+    ids = np.random.default_rng(0).integers(-1, 9, 63)
+    first = one_of_each(ids, seed=4)
+    assert sorted(ids[first]) == list(range(9))
+    assert (np.diff(first) > 0).all()
+    np.testing.assert_array_equal(one_of_each(ids, seed=4), first)
+    # no occurrence is preferred: neither the first one nor the last
+    drawn = np.array([one_of_each(np.array([5, 5, 5]), seed=seed)[0] for seed in range(600)])
+    assert (np.abs(np.bincount(drawn) - 200) < 4 * (600 * 2 / 9) ** 0.5).all()
+    assert one_of_each(np.full(7, -1), seed=0).size == 0
+
+
+def test_points_that_are_equal_up_to_rounding_count_once():
+    cloud = np.random.default_rng(5).standard_normal((200, 8))
+    cloud /= np.linalg.norm(cloud, axis=1, keepdims=True)
+    doubled = np.concatenate([cloud, cloud + 1e-7 * np.random.default_rng(6).standard_normal(cloud.shape)])
+    np.testing.assert_array_equal(distinct(doubled), np.arange(200))
+    apart = np.sqrt(((doubled[:, None] - doubled) ** 2).sum(-1))
+    direct = [i for i in range(400) if not (apart[i, :i] < 1e-5).any()]
+    assert distinct(doubled).tolist() == direct
+    assert len(distinct(cloud)) == 200
+
+
+def recurring_trace(*, noise, tokens=240, occurrences=3, known=True):
+    """Directions of three-dimensional points, one per token, each in several prompts up to noise."""
+    rng = np.random.default_rng(7)
+    ids = rng.permutation(np.repeat(np.arange(tokens), occurrences))
+    points = rng.standard_normal((tokens, 4))[ids]
+    points = points / np.linalg.norm(points, axis=1, keepdims=True) + noise * rng.standard_normal((len(ids), 4))
+    shape = (-1, 30)
+    states = np.stack([points, points], 0).reshape(2, -1, 30, 4).swapaxes(0, 1)
+    return fake_trace(states=states, token_ids=ids.reshape(shape) if known else np.full_like(ids, -1).reshape(shape))
+
+
+@pytest.mark.parametrize("noise", [0.0, 1e-7, 1e-3])
+def test_recurrences_of_a_token_are_not_its_neighbours(noise):
+    trace = recurring_trace(noise=noise)
+    found = intrinsic_dimension(trace)
+    points = trace.states.values[:, 0].reshape(-1, 4)
+    every = gride(neighbour_ratios(points), np.arange(len(points)) // 30, len(points) // 30).full
+    # with every occurrence the nearest neighbour is the same token, and both distances are noise
+    assert noise == 0 or every[1] < 1.5
+    dimension = found.values["two_nn"].mean("prompt").values
+    assert dimension[0] == pytest.approx(3, abs=3 * 3 / 240**0.5)
+    assert dimension[1] == dimension[0]  # the same occurrences at every depth
+    assert found.details["points"].values.tolist() == [240, 240]
+
+
+@pytest.mark.parametrize("name", ["standard-small", "gauge-small"])
+def test_in_the_shipped_pair_the_nearest_neighbour_is_the_same_token(name):
+    """The numbers of docs/diagnostics/intrinsic_dimension.md."""
+    trace = rg.trace(name, list(load_prompts("held_out")), collect=["states"])
+    ids = np.concatenate([trace.token_ids[prompt][trace.recorded(prompt)] for prompt in range(trace.n_prompts)])
+    choices = [one_of_each(ids, seed=seed) for seed in range(6)]
+    assert (len(ids), len(choices[0])) == (768, 365)
+    for state in range(1, 7):
+        points, owner = recorded_points(trace, state)
+        likeness = points @ points.T - 9 * np.eye(len(ids))
+        assert 0.575 < (ids[likeness.argmax(1)] == ids).mean() < 0.685
+        chosen = [distinct(points), *choices]
+        every, *once = (gride(neighbour_ratios(points[c]), owner[c], trace.n_prompts).full[0] for c in chosen)
+        assert 2.0 <= every < 8.5
+        assert 10.6 < min(once) <= max(once) < 15.5
+        assert np.ptp(once) < 1.6
+    assert intrinsic_dimension(trace).values["two_nn"].isnull().all()
+
+
+def test_few_tokens_are_refused_however_often_they_occur_and_so_are_unknown_ones():
+    for trace in (recurring_trace(noise=1e-3, tokens=60, occurrences=8), recurring_trace(noise=0.1, known=False)):
+        found = intrinsic_dimension(trace)
+        assert all(each.isnull().all() for each in found.values.values())
+    assert recurring_trace(noise=1e-3, tokens=60, occurrences=8).token_ids.size == 480
 
 
 def test_the_exponent_of_a_power_law_spectrum():
@@ -159,7 +242,8 @@ def pooled_trace(prompts=8, positions=30, width=200, seed=0):
     rng = np.random.default_rng(seed)
     flat = rng.standard_normal((prompts, 1, positions, 3)) @ rng.standard_normal((3, width))
     power = power_law_spectrum.sample(rows=prompts * positions, dim=width, alpha=1.0, seed=seed)
-    return fake_trace(states=np.concatenate([flat, power.reshape(prompts, 1, positions, width)], 1))
+    ids = np.arange(prompts * positions).reshape(prompts, positions)
+    return fake_trace(states=np.concatenate([flat, power.reshape(prompts, 1, positions, width)], 1), token_ids=ids)
 
 
 def test_pooled_diagnostics_report_estimates_and_refuse_what_they_cannot_tell():
