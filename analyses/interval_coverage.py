@@ -1,6 +1,6 @@
 """Do 95% intervals hold the truth 95% of the time? Simulated truths, and the intervals that rgprobe would print.
 
-    python analyses/interval_coverage.py [--quantity icc|xi|temperature] [--truths 400] [--out DIR]
+    python analyses/interval_coverage.py [--quantity icc|icc_given_last_word|xi|temperature] [--truths 400] [--out DIR]
 
 Each quantity is measured on systems whose answer is known, as a run measures it, and its interval is the one that a result
 holds: BCa over the independent samples (families, prompts). Printed: the share of intervals that hold the planted value, with
@@ -22,6 +22,7 @@ from scipy.stats import binom
 from rgprobe.diagnostics.correlation_length import correlation_length
 from rgprobe.diagnostics.family_distances import icc_over_families
 from rgprobe.diagnostics.temperature import temperature as effective_temperature
+from rgprobe.diagnostics.universality import without_kinds
 from rgprobe.nulls import bootstrap_interval
 from rgprobe.planted_trace import planted_trace
 from rgprobe.testbeds import ising_chain, planted_icc
@@ -38,6 +39,20 @@ def icc(truths: int) -> Iterator[Trial]:
                 found = icc_over_families(points.reshape(24 * 8, dim), np.repeat(np.arange(24), 8))
                 low, high = bootstrap_interval(found.pseudo_values()[:, None], seed=seed)
                 yield f"icc {value}, {dim} dimensions", value, float(low[0]), float(high[0])
+
+
+def icc_given_last_word(truths: int) -> Iterator[Trial]:
+    """With last words that move states further than families do, and their means taken out; by number of families."""
+    words = 3 * np.random.default_rng(0).standard_normal((8, 16))
+    for families in (6, 12, 24):
+        labels, kinds = np.repeat(np.arange(families), 8), np.tile(np.arange(8), families)
+        for value in (0.0, 0.2, 0.5):
+            for seed in range(truths):
+                points = planted_icc.sample(families=families, members=8, icc=value, dim=16, seed=seed) + words
+                left = without_kinds(points.reshape(families * 8, 16), kinds)
+                found = icc_over_families(left, labels, kinds, centred=True)
+                low, high = bootstrap_interval(found.pseudo_values()[:, None], seed=seed)
+                yield f"icc given last word {value}, {families} families", value, float(low[0]), float(high[0])
 
 
 def xi(truths: int) -> Iterator[Trial]:
@@ -64,7 +79,12 @@ def temperature(truths: int) -> Iterator[Trial]:
                 yield f"{name} {beta:g}, 24 prompts", beta, float(low[0]), float(high[0])
 
 
-QUANTITIES: dict[str, Callable[[int], Iterator[Trial]]] = {"icc": icc, "xi": xi, "temperature": temperature}
+QUANTITIES: dict[str, Callable[[int], Iterator[Trial]]] = {
+    "icc": icc,
+    "icc_given_last_word": icc_given_last_word,
+    "xi": xi,
+    "temperature": temperature,
+}
 
 
 def main() -> None:
@@ -78,7 +98,7 @@ def main() -> None:
         names = list(QUANTITIES) if options.quantity == "all" else [options.quantity]
         rows = [row for name in names for row in coverage(QUANTITIES[name](options.truths), name)]
         for row in rows:
-            print(f"{row['case']:28} covers {row['coverage']:.1%} of {row['trials']} (nominal: {row['expected_low']:.1%} to "
+            print(f"{row['case']:36} covers {row['coverage']:.1%} of {row['trials']} (nominal: {row['expected_low']:.1%} to "
                   f"{row['expected_high']:.1%}), mean width {row['width']:.3f}")  # fmt: skip
         keep(rows)
 

@@ -12,6 +12,12 @@ every group holds each kind once, two points of a group are always of different 
 one: that alone makes D_w larger than D_b. So D_b is taken over the combinations of kinds that occur within groups, each with
 the weight that it has there; labels without content then give 0 whatever the kinds do.
 
+If the mean of each kind has been taken out as well, it took a share 1 / n_k of what is particular to a point with it, n_k the
+points of its kind. What is left within groups is too small by that share, and what lies between them by as much: with F points
+of each kind the correlation rho would come out as rho / (1 - (1 - rho) / F). Dividing D_w by 1 - 1 / n, n of the two kinds of a
+pair, and adding to D_b what D_w gained undoes it. Where every group holds each kind once that is the two-way analysis of
+variance, ICC(3,1) of Shrout & Fleiss.
+
 Source: Shrout & Fleiss, Psychol. Bull. 86, 420 (1979); the matching of pairs is derived here.
 """
 
@@ -39,11 +45,13 @@ class Distances:
         shares: which combinations of kinds these pairs have, (group, combination); rows sum to 1, or are NaN.
         between: of a point of one group and a point of another, (group, group, combination); NaN where there is no such pair,
             and on the diagonal.
+        kinds: the two kinds of each combination.
     """
 
     within: Float64[np.ndarray, "group"]
     shares: Float64[np.ndarray, "group combination"]
     between: Float64[np.ndarray, "group group combination"]
+    kinds: Int[np.ndarray, "combination 2"]
 
     def means(self) -> tuple[float, float]:
         """D_w and D_b."""
@@ -90,11 +98,29 @@ def icc_over_families(
     points: Float[np.ndarray, "point width"],
     labels: Int[np.ndarray, "point"],
     kinds: Int[np.ndarray, "point"] | None = None,
+    *,
+    centred: bool = False,
 ) -> Estimates:
-    """The intraclass correlation, and without each group; `pseudo_values()` and `standard_error` are its jackknife."""
+    """The intraclass correlation, and without each group; `pseudo_values()` and `standard_error` are its jackknife.
+
+    Args:
+        points: states.
+        labels: 0 ... groups - 1; every group needs at least two points.
+        kinds: 0, 1, ..., what pairs are matched by; None for points of one kind.
+        centred: the mean of each kind has been taken out of the points; the degrees of freedom that went with it are counted.
+            Copies without a group are of the same points: taking out means of their own hardly changes an interval.
+    """
     distances = group_distances(points, labels, kinds)
-    (within, between), (rest_within, rest_between) = distances.means(), distances.without_each()
-    return Estimates(_share(within, between), _share(rest_within, rest_between))
+    (_, between), (_, rest_between) = distances.means(), distances.without_each()
+    kept = np.ones_like(distances.within)
+    if centred and kinds is not None:
+        kept = distances.shares @ _kept(distances.kinds, kinds)
+    restored = ratio(distances.within, kept)
+    within, rest_within = _mean(restored), _mean_without_each(restored)
+    lost, rest_lost = 1 - _mean(kept), 1 - _mean_without_each(kept)
+    return Estimates(
+        _share(within, between + within * lost), _share(rest_within, rest_between + rest_within * rest_lost)
+    )
 
 
 def group_distances(
@@ -125,7 +151,12 @@ def group_distances(
     total = inside.sum(1, keepdims=True)
     sums[diagonal, diagonal] = pairs[diagonal, diagonal] = 0
     sums, pairs = sums + sums.swapaxes(0, 1), pairs + pairs.swapaxes(0, 1)
-    return Distances(ratio(inside_sums.sum(1), total[:, 0]), ratio(inside, total + 0 * inside), ratio(sums, pairs))
+    return Distances(
+        ratio(inside_sums.sum(1), total[:, 0]),
+        ratio(inside, total + 0 * inside),
+        ratio(sums, pairs),
+        np.stack(np.divmod(combinations, kinds.max() + 1), -1),
+    )
 
 
 def ratio(a: np.ndarray | float, b: np.ndarray | float) -> np.ndarray:
@@ -136,6 +167,13 @@ def ratio(a: np.ndarray | float, b: np.ndarray | float) -> np.ndarray:
         array([0.5, nan])
     """
     return np.asarray(np.divide(a, b, out=np.full(np.shape(b), np.nan), where=np.asarray(b) > 0))
+
+
+def _kept(combinations: np.ndarray, kinds: np.ndarray) -> np.ndarray:
+    """Share of what is particular to points that is in their squared distance once the means of their kinds are taken out."""
+    left = 1 - 1 / np.bincount(kinds)[combinations]
+    # two points of one kind lose the same mean, so their distance nothing
+    return np.where(combinations[:, 0] == combinations[:, 1], 1.0, left.mean(-1))
 
 
 def _mean(values: np.ndarray) -> np.ndarray:

@@ -8,7 +8,7 @@ norm does it, the share of the variance between prompts that families explain is
 D_w and D_b the mean squared distance of two prompts of one family, and of two families: 0 for labels without content, 1 where
 all wordings coincide. Pairs are matched by their last tokens (`rgprobe.diagnostics.family_distances`), which decide where the
 last state lies more than anything else does. A second icc is of what is left once the mean over all prompts that end alike
-is taken out.
+is taken out, with the degrees of freedom that go with it.
 
 Wordings of one question also share words, and any two prompts that end alike have alike last states. Two controls are measured
 in the same way: groups that share the words of a family and not its meaning, and groups that share the last word alone.
@@ -126,7 +126,7 @@ class _Grouping:
         kept = np.isfinite(left).all(1)
         if len(self.names) == 0 or np.bincount(self.labels[kept], minlength=len(self.names)).min() < 2:
             return Estimates(np.asarray(np.nan), np.full(len(self.names), np.nan))
-        return icc_over_families(left[kept], self.labels[kept], self.last[kept])
+        return icc_over_families(left[kept], self.labels[kept], self.last[kept], centred=True)
 
 
 def _last_tokens(trace: BeliefTrace) -> Int[np.ndarray, " prompt"]:

@@ -23,6 +23,7 @@ __all__ = ["CHECKS"]
 FAMILIES, MEMBERS, WIDTH = 24, 8, 64
 WORDS_ICC, LAST_ICC = 0.3, 0.6
 TRUTHS = 400
+FEW, SAMPLES = 6, 100
 BASIN_WIDTH, MARGIN = 9, 0.3
 CUTOFF = 8
 
@@ -54,6 +55,18 @@ def _coverage(icc: float) -> float:
         found = family_distances.icc_over_families(_families(icc, width=1, seed=seed), _labels())
         hits += bool(abs(found.full - icc) <= half * found.standard_error)
     return hits / TRUTHS
+
+
+def _given_last_word(icc: float) -> float:
+    """Mean over samples of few families, whose means of each last word take some of what is particular to a prompt along."""
+    labels, words = np.repeat(np.arange(FEW), MEMBERS), np.tile(np.arange(MEMBERS), FEW)
+    shifts = 3 * np.random.default_rng(0).standard_normal((MEMBERS, WIDTH))[words]
+    found = []
+    for seed in range(SAMPLES):
+        points = planted_icc.sample(families=FEW, members=MEMBERS, icc=icc, dim=WIDTH, seed=seed)
+        left = universality.without_kinds(points.reshape(-1, WIDTH) + shifts, words)
+        found.append(float(family_distances.icc_over_families(left, labels, words, centred=True).full))
+    return float(np.mean(found))
 
 
 def _control(quantity: str) -> float:
@@ -140,6 +153,19 @@ CHECKS = (
             measure=partial(_coverage, icc),
         )
         for icc in (0.2, 0.8)
+    ),
+    *(
+        Check(
+            catalogue="D14",
+            diagnostic="family_distances:icc_over_families",
+            system=f"{SAMPLES} samples of {FEW} families of {MEMBERS} prompts in {WIDTH} dimensions, planted ICC {icc}, "
+            "last words that move states further than families",
+            quantity="mean ICC given the last word",
+            expected=icc,
+            tolerance=0.015,
+            measure=partial(_given_last_word, icc),
+        )
+        for icc in (0.2, 0.5)
     ),
     *(
         Check(

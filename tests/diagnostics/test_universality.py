@@ -207,6 +207,56 @@ def test_within_ratio_is_the_contraction_of_families():
     np.testing.assert_allclose(found, [1, 0.5], rtol=1e-3)  # normalisation bends it by the noise squared
 
 
+def two_way(families, members, dim, icc, seed, size=3.0):
+    """Every family ends once in every word, and words move states further than families do."""
+    points, labels = planted(families, members, dim, icc, seed)
+    kinds = np.tile(np.arange(members), families)
+    return points + size * np.random.default_rng(99).standard_normal((members, dim))[kinds], labels, kinds
+
+
+def icc_by_two_way_anova(points, labels, kinds):
+    """ICC(3,1) of Shrout and Fleiss, mean squares summed over coordinates."""
+    families, members = labels.max() + 1, kinds.max() + 1
+    table = np.empty((families, members, points.shape[1]))
+    table[labels, kinds] = points
+    rows, columns = table.mean(1, keepdims=True), table.mean(0, keepdims=True)
+    between = members * ((rows - table.mean((0, 1))) ** 2).sum() / (families - 1)
+    left = ((table - rows - columns + table.mean((0, 1))) ** 2).sum() / ((families - 1) * (members - 1))
+    return (between - left) / (between + (members - 1) * left)
+
+
+@pytest.mark.parametrize("size", [(5, 3, 7), (6, 8, 16), (9, 2, 1)])
+def test_with_the_means_of_kinds_taken_out_icc_is_the_two_way_analysis_of_variance(size):
+    points, labels, kinds = two_way(*size, icc=0.4, seed=1)
+    found = fd.icc_over_families(d14.without_kinds(points, kinds), labels, kinds, centred=True)
+    assert float(found.full) == pytest.approx(icc_by_two_way_anova(points, labels, kinds), rel=1e-10)
+
+
+@pytest.mark.parametrize("icc", [0.0, 0.2, 0.5])
+def test_means_of_few_families_do_not_raise_what_is_left_without_them(icc):
+    found = []
+    for seed in range(60):
+        points, labels, kinds = two_way(6, 8, 64, icc, seed)
+        # families of other sizes as well: one that lacks two of the words
+        for cut in (points[:, 0] < np.inf, (labels > 0) | (kinds > 1)):
+            left = d14.without_kinds(points[cut], kinds[cut])
+            found.append(float(fd.icc_over_families(left, labels[cut], kinds[cut], centred=True).full))
+            if cut.all():
+                uncounted = float(fd.icc_over_families(left, labels, kinds).full)
+                assert uncounted == pytest.approx(found[-1] / (1 - (1 - found[-1]) / 6), rel=1e-9)
+    assert abs(np.mean(found) - icc) < 0.015
+
+
+def test_icc_given_last_word_of_a_trace_counts_the_means_that_it_takes_out():
+    points, labels, kinds = two_way(6, 8, 33, icc=0.4, seed=2)
+    # equal lengths, so that normalising leaves the states in place
+    states = np.concatenate([points, np.sqrt(4000 - (points**2).sum(1, keepdims=True))], 1)
+    trace = replace(fake_trace(states=states[:, None, None]), groups=tuple(f"family {i}" for i in labels))
+    trace.token_ids[:, -1] = kinds
+    found = np.nanmean(d14.universality(trace).values["icc_given_last_word"].values)
+    assert found == pytest.approx(icc_by_two_way_anova(d14.last_states(trace)[:, 0], labels, kinds), rel=1e-10)
+
+
 def test_permuted_families_have_no_correlation_and_report_at_the_same_prompts():
     measured = d14.universality(grouped_trace([0.5, 0.5]))
     null = measured.internal_nulls["permuted_families"]
