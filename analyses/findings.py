@@ -3,92 +3,26 @@
     python analyses/findings.py FLOW.nc [FLOW.nc ...] --out DIR
 
 reads results of `rgprobe run` and writes DIR/findings.json and DIR/findings.md (every claim, every number with its interval)
-and DIR/findings.svg (each claim's quantity over relative depth with the band of its random initialisations). A claim is decided
-by numbers that were measured, by rules that are written down here before the numbers are seen:
-
-- holds: the trend (or the value at the output end) has the claimed sign, and beats the random initialisations;
-- holds, order not needed: so, but shuffled words do the same;
-- fails: beats the random initialisations with the other sign;
-- not shown: within the null, or too few prompts or seeds to say.
+and DIR/findings.svg (each claim's quantity over relative depth with the band of its random initialisations). Claims, and the
+rules by which numbers decide them, are in `claims.py`.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import xarray as xr
 from artefacts import save_figure
+from claims import CLAIMS, END, TREND, Against, Claim, Reading, verdict
 
 import rgprobe as rg
 from rgprobe.diagnostics import available
-
-END = "at the output end"
-TREND = "over depth"
-
-
-@dataclass(frozen=True)
-class Claim:
-    """What renormalization-group language says of a transformer, as a number with a sign.
-
-    Attributes:
-        text: the claim.
-        diagnostic, quantity: the node of a result, and what is read there.
-        sign: +1 or -1 of the difference from the null; 0 where the claim names no direction.
-        where: `TREND` (slope against relative depth) or `END` (value at the output end).
-    """
-
-    text: str
-    diagnostic: str
-    quantity: str
-    sign: int
-    where: str = TREND
-
-
-CLAIMS = (
-    Claim("Attention cools with depth: reduced temperature falls", "temperature", "theta", -1),
-    Claim("Attention rows narrow with depth", "attention_entropy", "normalised_entropy", -1),
-    Claim("Attention reaches further with depth", "attention_distance", "distance", +1),
-    Claim("Correlation length grows with depth", "correlation_length", "xi", +1),
-    Claim("Layers approach a fixed point: angular steps shrink", "plateau", "angle", -1),
-    Claim("Predictions settle: KL between layers shrinks", "plateau", "kl", -1),
-    Claim("Hypotheses are eliminated: KL to the output falls", "elimination", "kl_to_output", -1),
-    Claim("Token beliefs reach consensus", "consensus", "jeffreys", -1),
-    Claim("Token states align", "collapse", "cosine", +1),
-    Claim("Degrees of freedom are integrated out: participation falls", "collapse", "participation_ratio", -1),
-    Claim("Tokens condense: the loss at the root falls", "condensation", "information", -1),
-    Claim("States become more Gaussian with depth", "nongaussianity", "kurtosis", -1),
-    Claim("Intrinsic dimension falls with depth", "intrinsic_dimension", "two_nn", -1),
-    Claim("The input is forgotten: overlap with it falls", "input_overlap", "overlap", -1),
-    Claim("Attention becomes self-similar: like its own coarse-graining", "coarse_graining", "rescaled_2", +1),
-    Claim("Paraphrases flow together: universality grows", "universality", "icc", +1),
-    Claim("Word order is irrelevant: its gain falls", "operator_gain", "gain_order", -1),
-    Claim("Token identity is irrelevant: its gain falls", "operator_gain", "gain_token", -1),
-    Claim("Position is integrated out: shuffling the context matters less", "positional", "permutation", -1),
-    Claim("Perturbations of direction contract in the last block", "lyapunov", "angular_exponent", -1, END),
-    Claim("Basins form: tokens fall into fewer minima", "energy_landscape", "basins", -1),
-    Claim("Couplings run by one map: it predicts held-out layers", "running_couplings", "coupling_error", -1),
-)
-
-
-@dataclass(frozen=True)
-class Reading:
-    """What one result says about one claim."""
-
-    value: float
-    low: float
-    high: float
-    difference: float
-    difference_low: float
-    difference_high: float
-    beats: bool
-    order_matters: bool
-    decided: bool
 
 
 def main() -> None:
@@ -99,12 +33,17 @@ def main() -> None:
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
     flows = [rg.open_flow(path) for path in arguments.flows]
-    rows = [
-        {key: None if isinstance(x, float) and _missing(x) else x for key, x in row.items()} for row in decided(flows)
-    ]
+    rows = [without_nan(row) for row in decided(flows)]
     (arguments.out / "findings.json").write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
     (arguments.out / "findings.md").write_text("\n".join(table(rows)) + "\n", encoding="utf-8")
     draw(flows, arguments.out / "findings.svg")
+
+
+def without_nan(row: Any) -> Any:
+    """JSON has no NaN."""
+    if isinstance(row, dict):
+        return {key: without_nan(value) for key, value in row.items()}
+    return None if isinstance(row, float) and _missing(row) else row
 
 
 def models(flows: Sequence[rg.RGFlow]) -> dict[str, list[rg.RGFlow]]:
@@ -125,34 +64,60 @@ def decided(flows: Sequence[rg.RGFlow]) -> Iterator[dict[str, Any]]:
                        **asdict(reading)}  # fmt: skip
 
 
-def table(rows: Sequence[dict[str, Any]]) -> Iterator[str]:
-    """Markdown, a line per claim and model; units as the registry has them."""
-    units = _units_by_claim()
-    yield "| claim | model | measured | minus random initialisation (95%) | verdict |"
-    yield "|---|---|---|---|---|"
+def by_claim(rows: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Rows of one claim beside each other, in the order of the claims."""
+    order = {claim.text: number for number, claim in enumerate(CLAIMS)}
+    return sorted(rows, key=lambda row: order[row["claim"]])
+
+
+def table(rows: Sequence[dict[str, Any]], *, shuffled: bool = True) -> Iterator[str]:
+    """Markdown, a line per claim and model; units as the registry has them; with the column of shuffled words or without."""
+    units, scales = _units_by_claim(), {claim.text for claim in CLAIMS if claim.scales}
+    beside = " minus shuffled words (95%) |" if shuffled else ""
+    yield f"| claim | model | measured | minus random initialisation (95%) |{beside} verdict |"
+    yield "|---|---|---|---|---|" + "---|" * shuffled
     before = ""
     for row in rows:
-        where = "slope" if row["where"] == TREND else "at the end"
-        of = units[row["claim"]]
-        value = "undefined" if _missing(row["value"]) else f"{where} {_with_interval(row, 'value', 'low', 'high')}{of}"
-        null = (
-            ""
-            if _missing(row["difference"])
-            else _with_interval(row, "difference", "difference_low", "difference_high")
-        )
-        yield f"| {row['claim'] if row['claim'] != before else ''} | {row['model']} | {value} | {null} | {row['verdict']} |"
-        before = row["claim"]
+        claim = row["claim"] + (" †" if row["claim"] in scales else "")
+        cells = [claim if claim != before else "", row["model"], _measured(row, units[row["claim"]]), _untrained(row),
+                 *([_difference(row["shuffled"])] if shuffled else []), row["verdict"]]  # fmt: skip
+        yield f"| {' | '.join(cells)} |"
+        before = claim
+
+
+def _measured(row: dict[str, Any], units: str) -> str:
+    if _missing(row["value"]):
+        return "undefined"
+    where = "slope" if row["where"] == TREND else "at the end"
+    told = f"{where} {row['value']:+.3g}{_interval(row)}{units}"
+    return told if _missing(row["later"]) else f"{told}; later {row['later']:+.3g}"
+
+
+def _untrained(row: dict[str, Any]) -> str:
+    told = _difference(row["untrained"])
+    return (
+        told
+        if _missing(row["later_untrained"]["difference"])
+        else f"{told}; later {_difference(row['later_untrained'])}"
+    )
+
+
+def _difference(against: dict[str, Any]) -> str:
+    return "" if _missing(against["difference"]) else f"{against['difference']:+.3g}{_interval(against)}"
+
+
+def _interval(row: dict[str, Any]) -> str:
+    return "" if _missing(row["low"]) else f" ({row['low']:+.3g} to {row['high']:+.3g})"
 
 
 def tally(rows: Sequence[dict[str, Any]]) -> Iterator[str]:
     """Markdown, a line per model: how many claims hold, hold without word order, fail, and are not shown."""
-    yield "| model | claims | hold | of these, order not needed | fail | not shown |"
-    yield "|---|---|---|---|---|---|"
+    yield "| model | claims | hold | of these, order not needed | fail | of these, one step at the input end | not shown |"
+    yield "|---|---|---|---|---|---|---|"
+    kinds = ("holds", "holds, ", "fails", "fails: one step", "not shown")
     for model in dict.fromkeys(row["model"] for row in rows):
         words = [row["verdict"] for row in rows if row["model"] == model]
-        counts = [
-            sum(word.startswith(kind) for word in words) for kind in ("holds", "holds, order", "fails", "not shown")
-        ]
+        counts = [sum(word.startswith(kind) for word in words) for kind in kinds]
         yield f"| {' | '.join([model, str(len(words)), *map(str, counts)])} |"
 
 
@@ -161,11 +126,6 @@ def _units_by_claim() -> dict[str, str]:
     known = {(name, quantity.name): quantity.units for name, d in available().items() for quantity in d.quantities}
     units = {claim.text: known[claim.diagnostic, claim.quantity] for claim in CLAIMS}
     return {text: "" if of == "1" else f" {of}" for text, of in units.items()}
-
-
-def _with_interval(row: dict[str, Any], *names: str) -> str:
-    value, low, high = (row[name] for name in names)
-    return f"{value:+.3g}" + ("" if _missing(low) else f" ({low:+.3g} to {high:+.3g})")
 
 
 def _missing(number: float | None) -> bool:
@@ -178,7 +138,7 @@ def read(results: Sequence[rg.RGFlow], claim: Claim) -> Reading | None:
         if claim.diagnostic in flow.diagnostics:
             node = flow.to_xarray()[claim.diagnostic].to_dataset()
             if claim.quantity in node["quantity"]:
-                return _reading(_entry(node, claim), "trend_" if claim.where == TREND else "")
+                return _reading(_entry(node, claim), claim)
     return None
 
 
@@ -191,39 +151,24 @@ def _entry(node: xr.Dataset, claim: Claim) -> xr.Dataset:
     return entry
 
 
-def _reading(entry: xr.Dataset, prefix: str) -> Reading:
-    against = entry.sel(null_model="random_init")
-    order = str(against[f"{prefix}verdict_by_null"].values)
-    if "shuffled_tokens" in entry["null_model"]:
-        order = str(entry.sel(null_model="shuffled_tokens")[f"{prefix}verdict_by_null"].values)
-    word = str(against[f"{prefix}verdict_by_null"].values)
-    numbers = [float(against[f"{prefix}{name}"]) for name in ("difference", "low", "high")]
-    value = "trend" if prefix else "value"
-    return Reading(
-        float(entry[value]), float(entry[f"{prefix}value_low"]), float(entry[f"{prefix}value_high"]), *numbers,
-        beats=word == "beats null", order_matters=order == "beats null", decided=word in ("beats null", "within null"),
-    )  # fmt: skip
+def _reading(entry: xr.Dataset, claim: Claim) -> Reading:
+    prefix, value = ("trend_", "trend") if claim.where == TREND else ("", "value")
+    measured = (float(entry[name]) for name in (value, f"{prefix}value_low", f"{prefix}value_high"))
+    against = {
+        name: _against(entry, null, prefix)
+        for name, null in (("untrained", "random_init"), ("shuffled", "shuffled_tokens"), ("beside", claim.beside))
+    }
+    if claim.where == TREND:
+        against["later_untrained"] = _against(entry, "random_init", "later_trend_")
+    return Reading(*measured, later=float(entry["later_trend"]) if claim.where == TREND else np.nan, **against)
 
 
-def verdict(reading: Reading, claim: Claim) -> str:
-    """Decided by the rules above.
-
-    Example:
-        >>> falls = Claim("x", "d", "q", -1)
-        >>> verdict(Reading(-1.0, -1.2, -0.8, -0.5, -0.7, -0.3, True, False, True), falls)
-        'holds, order not needed'
-        >>> verdict(Reading(-1.0, -1.2, -0.8, 0.5, 0.3, 0.7, True, True, True), falls)
-        'fails: less so than untrained'
-    """
-    if not reading.decided or not reading.beats:
-        return "not shown" + ("" if reading.decided else ": descriptive only")
-    same_sign = np.sign(reading.difference) == claim.sign
-    if not same_sign:
-        moves = np.sign(reading.value) == claim.sign
-        return "fails: less so than untrained" if moves else "fails: the other way"
-    if np.sign(reading.value) != claim.sign:
-        return "fails: the other way, though less than untrained"
-    return "holds" if reading.order_matters else "holds, order not needed"
+def _against(entry: xr.Dataset, null: str, prefix: str) -> Against:
+    if null not in entry["null_model"]:
+        return Against()
+    here = entry.sel(null_model=null)
+    numbers = (float(here[f"{prefix}{name}"]) for name in ("difference", "low", "high"))
+    return Against(*numbers, str(here[f"{prefix}verdict_by_null"].values))
 
 
 def draw(flows: Sequence[rg.RGFlow], path: Path) -> None:
