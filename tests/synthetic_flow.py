@@ -15,7 +15,7 @@ NULLS = ("random_init", "shuffled_tokens")
 # diagnostic: (depth dimension, has heads, has sinks, {quantity: units})
 CATALOGUE = {
     "free_energy": ("block", True, True, {"free_energy": "nats", "entropy_deficit": "nats"}),
-    "temperature": ("block", True, True, {"theta": "1", "beta_sigma": "nats"}),
+    "temperature": ("block", True, True, {"theta": "1", "theta_entropy": "1", "beta_sigma": "nats"}),
     "plateau": ("transition", False, False, {"angle": "degrees"}),
     "elimination": ("state", False, False, {"kl_to_output": "bits", "entropy": "bits", "answer_rank": "1"}),
     "consensus": ("state", False, False, {"jeffreys": "nats"}),
@@ -125,7 +125,7 @@ def _details(groups, rng, recorded, blocks):
     groups["condensation"]["parents"] = (("prompt", "state", "node"), parents)
     groups["condensation"]["merge_costs"] = (("prompt", "state", "merge"), costs)
     phases = np.resize(["exploration", "crossover", "condensed", ""], groups["temperature"]["value"].shape[-2:])
-    groups["temperature"]["phase"] = (("block", "head"), phases)
+    groups["temperature"]["phase_by_entropy"] = (("block", "head"), phases)
 
 
 def _random_parents(rng, n):

@@ -31,7 +31,7 @@ DECISIVE = {
 # between equal tokenizers alone: bits per token are not the same unit where a token is not the same piece of text.
 FREE_OF_TOKENIZER = {
     "attention_entropy": ("normalised_entropy",),
-    "temperature": ("theta", "tail_index"),
+    "temperature": ("theta", "theta_entropy", "tail_index"),
     "plateau": ("angle", "cka_distance", "kernel_step", "kernel_distance_to_init"),
     "condensation": ("effective_fraction", "quarter_loss"),
     "collapse": ("cosine", "dong_residual"),
@@ -62,7 +62,10 @@ def grouped(runs: Mapping[str, RGFlow | Sequence[RGFlow]]) -> Groups:
         OptionError: not two printable names, one run on one side and several on the other, or a checkpoint that is there
             twice.
     """
-    groups = {str(name): (each,) if isinstance(each, RGFlow) else tuple(each) for name, each in runs.items()}
+    if not isinstance(runs, Mapping):
+        raise OptionError("runs", expected="a dict of two names, each with its runs", received=type(runs).__name__,
+                          remedy='name them: {"standard": a, "gauge": b}')  # fmt: skip
+    groups = {str(name): _runs(str(name), each) for name, each in runs.items()}
     counts = [len(group) for group in groups.values()]
     if len(groups) != 2 or min(counts) == 0:
         raise OptionError("runs", expected="two names, each with its runs", received=f"{len(groups)} names, {counts} runs",
@@ -81,6 +84,15 @@ def grouped(runs: Mapping[str, RGFlow | Sequence[RGFlow]]) -> Groups:
             raise OptionError(f"runs of {name!r}", expected="checkpoints trained apart", received="the same weights twice",
                               remedy="pass each training seed once")  # fmt: skip
     return groups
+
+
+def _runs(name: str, given: Any) -> tuple[RGFlow, ...]:
+    runs = (given,) if isinstance(given, RGFlow) else tuple(given) if isinstance(given, Sequence) else (given,)
+    others = [type(run).__name__ for run in runs if not isinstance(run, RGFlow)]
+    if others:
+        raise OptionError(f"runs of {name!r}", expected="an RGFlow, or a list of them", received=others[0],
+                          remedy="pass what rgprobe.run or rgprobe.open_flow gave")  # fmt: skip
+    return runs
 
 
 def require_comparable(groups: Groups) -> None:

@@ -29,7 +29,11 @@ LEAD = {
     "consensus": "jeffreys",
 }
 # Reduced temperatures have a neutral value.
-MIDPOINTS = {("temperature", "theta"): 1.0, ("gauge_temperature", "isotropic_temperature"): 1.0}
+MIDPOINTS = {
+    ("temperature", "theta"): 1.0,
+    ("temperature", "theta_entropy"): 1.0,
+    ("gauge_temperature", "isotropic_temperature"): 1.0,
+}
 
 
 def ordered(flows: Mapping[str, RGFlow]) -> list[str]:

@@ -6,7 +6,7 @@ import torch
 from fake_trace import causal, fake_trace
 from scipy.special import logsumexp
 
-from rgprobe.diagnostics.attention_distance import attention_distance
+from rgprobe.diagnostics.attention_distance import attention_distance, pooled_span
 from rgprobe.diagnostics.attention_entropy import attention_entropy
 from rgprobe.diagnostics.free_energy import free_energy
 from rgprobe.diagnostics.temperature import entropy_matched_beta, phase, temperature
@@ -144,10 +144,43 @@ def test_a_sink_shows_in_the_tail_index_only_where_it_is_included():
 def test_phase_words_follow_the_printed_convention():
     words = {float("nan"): "", 0.7: "condensed", 0.75: "crossover", 1.3: "crossover", 1.31: "exploration"}
     assert all(phase(theta) == word for theta, word in words.items())
-    details = temperature(fake_trace(scores=[random_scores(0.1)])).details["phase"]
+    details = temperature(fake_trace(scores=[random_scores(0.1)])).details["phase_by_entropy"]
     assert set(details.values.ravel()) == {"exploration"}
-    details = temperature(fake_trace(scores=[torch.cat([random_scores(8.0), random_scores(0.1)])])).details["phase"]
+    scores = torch.cat([random_scores(8.0), random_scores(0.1)])
+    details = temperature(fake_trace(scores=[scores])).details["phase_by_entropy"]
     assert details.values[:, 0].tolist() == ["condensed", "condensed", "exploration", "exploration"]
+
+
+def test_a_row_that_is_uniform_over_half_of_its_keys_is_not_called_condensed():
+    """The other half 20 nats below: the spread of scores is that of a cold row, the entropy that of a warm one."""
+    scores = torch.zeros(1, 2, 50, 50, dtype=torch.float64)
+    scores[..., ::2] = -20.0
+    measured = temperature(fake_trace(scores=[scores], is_causal=False))
+    found = measured.values.sel(sink="included").isel(prompt=0, block=0, head=0)
+    assert float(found["theta"]) == pytest.approx(np.sqrt(2 * np.log(50)) / scores[0, 0, 0].std().item())
+    assert float(found["theta"]) < 0.3
+    assert float(found["tail_index"]) < 0.2
+    assert set(measured.details["phase_by_entropy"].values.ravel()) == {"exploration"}
+
+
+@pytest.mark.parametrize("beta", [0.5, 1.0, 2.0, 4.0])
+def test_both_reduced_temperatures_agree_on_gaussian_scores(beta):
+    scores = [random_scores(beta, size=128, heads=8, seed=seed) for seed in range(6)]
+    found = temperature(fake_trace(scores=scores)).values.mean(["prompt", "head", "block"])
+    np.testing.assert_allclose(found["theta_entropy"], found["theta"], rtol=0.05)
+    n = np.arange(8.0, 129.0)
+    expected = 1 / (found["beta_entropy"].sel(sink="included") * np.sqrt(np.mean(1 / (2 * np.log(n)))))
+    np.testing.assert_allclose(found["theta_entropy"].sel(sink="included"), expected, rtol=0.01)
+
+
+@pytest.mark.parametrize("beta", [0.002, 0.0101, 0.0199, 0.0201])
+def test_rows_flatter_than_the_table_have_a_temperature_and_flat_ones_none(beta):
+    keys = np.array([16.0, 100.0, 700.0, np.nan])
+    # E S to second order; the next order is beta^2 of this one
+    entropy = np.mean([np.log(n) - (1 - 1 / n) * beta**2 / 2 for n in keys[:3]])
+    assert float(entropy_matched_beta(np.array([entropy]), keys)[0]) == pytest.approx(beta, rel=1e-3)
+    flat = np.log(keys[:3]).mean()
+    assert np.isnan(entropy_matched_beta(np.array([flat, flat + 1e-12, flat - 1e-9]), keys)).all()
 
 
 @pytest.mark.parametrize(("sink", "offset"), [("included", 0), ("excluded", 1)])
@@ -187,6 +220,52 @@ def test_a_span_above_a_quarter_of_the_row_is_refused():
     found = attention_distance(fake_trace(scores=[planted(lambda r: -r / 70.0)])).values.isel(sink=0)
     assert np.isnan(found["span"]).all()
     assert float(found["decay_rate"][0, 0, 0]) == pytest.approx(1 / 70, rel=0.05)
+
+
+def differing(median, size=100, prompts=80):
+    """Prompts of one head whose spans differ by a quarter, and those spans."""
+    spans = median * np.exp(0.25 * np.random.default_rng(0).standard_normal(prompts))
+    return fake_trace(scores=[planted(lambda r, s=s: -r / s, size) for s in spans]), spans
+
+
+@pytest.mark.parametrize("sink", ["included", "excluded"])
+@pytest.mark.parametrize("median", [15.0, 20.0, 23.0])
+def test_a_span_is_not_selected_on_its_own_outcome(median, sink):
+    trace, spans = differing(median)
+    found = attention_distance(trace).values["span"].sel(sink=sink).isel(block=0, head=0)
+    assert found.notnull().all()  # prompt by prompt, up to a third would have been above a quarter of the row
+    assert float(found.mean()) == pytest.approx(1 / np.mean(1 / spans), rel=0.02)
+    # the delta method: Var(1 / m) = Var(m) / m^4
+    error = np.std(1 / spans, ddof=1) / np.mean(1 / spans) ** 2
+    assert float(found.std(ddof=1)) == pytest.approx(error, rel=0.1)
+
+
+def test_a_span_beyond_a_quarter_of_the_row_is_refused_for_all_prompts():
+    found = attention_distance(differing(30.0)[0]).values
+    assert found["span"].isnull().all()
+    assert (1 / found["decay_rate"] < 25).any()  # although some prompts are within it
+
+
+def test_pseudo_values_of_the_span_are_those_of_its_delete_one_copies():
+    rates = np.array([0.11, np.nan, 0.05, 0.2, 0.0, 0.08])
+    longest = np.array([99.0, 7.0, 60.0, 99.0, 80.0, 99.0])
+    kept = [i for i in range(6) if i != 1]
+
+    def span(members):
+        return 1 / np.mean(rates[members])
+
+    deleted = [span([j for j in kept if j != i]) for i in kept]
+    direct = [span(kept) - 4 * (each - np.mean(deleted)) for each in deleted]
+    found = pooled_span(rates, longest)
+    assert np.isnan(found[1])
+    np.testing.assert_allclose(found[kept], direct, rtol=1e-12)
+    assert np.nanmean(found) == pytest.approx(span(kept), rel=1e-12)
+    # on the mean, and with the mean row: 11.4 tokens are a quarter of 45.5
+    assert np.isfinite(pooled_span(rates, np.full(6, 45.6))[kept]).all()
+    assert np.isnan(pooled_span(rates, np.full(6, 45.4))).all()
+    np.testing.assert_allclose(pooled_span(np.array([np.nan, 0.1]), np.array([9.0, 64.0])), [np.nan, 10.0])
+    assert np.isnan(pooled_span(np.array([0.0, 0.0, 0.9]), np.full(3, 64.0))).all()  # all of the decay is in one prompt
+    assert np.isnan(pooled_span(np.full(3, np.nan), np.full(3, np.nan))).all()
 
 
 def test_blocks_with_and_without_a_sliding_window_are_fitted_each_on_its_own_rows():

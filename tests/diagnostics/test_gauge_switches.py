@@ -38,6 +38,7 @@ FLAT = {  # scores without a spread
     *(("response_temperature", name) for name in ("beta_response", "response_index", "theta_response")),
     *(("rotated_keys", name) for name in ("alignment_gain", "beta_sigma", "normalised_entropy", "theta")),
     ("temperature", "theta"),
+    ("temperature", "theta_entropy"),
     ("temperature", "beta_entropy"),
     ("temperature", "tail_index"),
     *(

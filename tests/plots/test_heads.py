@@ -39,7 +39,7 @@ def test_neutral_colour_sits_at_the_midpoint(made_up_flow):
 def test_colour_bar_has_units_and_cells_tell_phase_and_null(made_up_flow):
     figure = head_map(made_up_flow, "temperature", "theta")
     assert figure.layout.coloraxis.colorbar.title.text == "theta<br>(dimensionless)"
-    assert "phase: exploration" in figure.data[0].customdata[0][0]
+    assert "phase_by_entropy: exploration" in figure.data[0].customdata[0][0]
     assert "random init" in figure.data[0].customdata[0][0]
 
 

@@ -131,9 +131,13 @@ def test_matrix_and_tree_share_their_rows(flow):
     assert right.collections[0].get_array().mask.sum() == 7
 
 
-def test_phase_words_are_beside_the_scale(figures):
+def test_phase_words_are_beside_the_scale_of_the_temperature_that_they_are_of(flow, figures):
     words = {text for text, _ in drawn_texts(figures["temperature-map"])}
     assert "crossover" in words
+    tree = flow.to_xarray()
+    without = tree["temperature"].to_dataset().sel(quantity=["theta", "beta_sigma"])
+    tree["temperature"] = xr.DataTree(without)
+    assert "crossover" not in {text for text, _ in drawn_texts(paper.temperature_map(rg.RGFlow(tree)))}
 
 
 def test_two_families(flow):

@@ -62,8 +62,9 @@ FIGURES = (
     ),
     FlowFigure(
         "temperature-map", "Reduced temperature of attention heads", temperature_map, ("temperature",),
-        "theta = sqrt(2 ln n) / std(scores), mean over prompts, head against block, logarithmic scale with 1 in "
-        "grey. The words beside the scale are conventions (exploration above 1.3, condensed below 0.75), not phases "
+        "sqrt(2 ln n) over the standard deviation that Gaussian scores of the observed entropy would have (theta_entropy; "
+        "where a result does not hold it, theta, without words), mean over prompts, head against block, logarithmic scale "
+        "with 1 in grey. The words beside the scale are conventions (exploration above 1.3, condensed below 0.75), not phases "
         "of matter. A ring marks a head that does not beat random initialisation, where others do.",
     ),
     FlowFigure(

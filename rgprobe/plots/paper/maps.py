@@ -10,7 +10,7 @@ from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 
 from rgprobe.diagnostics.temperature import CONDENSED, EXPLORATION
-from rgprobe.plots.arrays import policy_sink, select
+from rgprobe.plots.arrays import node, policy_sink, select
 from rgprobe.plots.paper.style import (
     DOUBLE,
     FINE,
@@ -34,15 +34,17 @@ NARROW = 14  # blocks up to which one column is enough, and numbers are printed 
 
 
 def temperature_map(flow: RGFlow) -> Figure:
-    """Reduced temperature theta of each head against block, on a logarithmic scale whose neutral colour is theta = 1.
+    """Reduced temperature of each head against block, on a logarithmic scale whose neutral colour is 1.
 
-    The words beside the scale are conventions (`rgprobe.diagnostics.temperature.phase`). Where any head beats random
-    initialisation, a ring marks those that do not.
+    It is theta_entropy, which the words beside the scale are conventions of (`rgprobe.diagnostics.temperature.phase`); of a
+    result that does not hold it, theta is drawn, without words. Where any head beats random initialisation, a ring marks those
+    that do not.
 
     Raises:
         OptionError: the flow holds no temperatures.
     """
-    arrays = select(flow, "temperature", "theta")
+    by_entropy = "theta_entropy" in node(flow, "temperature")["quantity"].values
+    arrays = select(flow, "temperature", "theta_entropy" if by_entropy else "theta")
     sink = policy_sink(arrays)
     chosen = (arrays if sink is None else arrays.sel(sink=sink)).transpose(..., "head", "block")
     theta = chosen["value"].values.astype(float)
@@ -62,6 +64,8 @@ def temperature_map(flow: RGFlow) -> Figure:
         _frame(axes, heads, blocks)
         bar = figure.colorbar(mesh, ax=axes, aspect=14, pad=0.02, fraction=0.05)
         _scale(bar, low, high)
+        if by_entropy:
+            _name(bar, low, high)
         return finished(figure)
 
 
@@ -103,7 +107,7 @@ def _write(axes: Axes, theta: np.ndarray, colours: np.ndarray) -> None:
 
 
 def _scale(bar: Colorbar, low: float, high: float) -> None:
-    """Round numbers on the left of the bar; on its right the words, each at the middle of its range."""
+    """Round numbers on the left of the bar."""
     ticks, words = log_ticks(low, high)
     bar.ax.yaxis.set_ticks_position("right")
     bar.set_ticks([10**tick for tick in ticks], labels=words)
@@ -111,6 +115,10 @@ def _scale(bar: Colorbar, low: float, high: float) -> None:
     bar.outline.set_visible(False)
     bar.set_label("θ (dimensionless)")
     bar.ax.yaxis.set_label_position("left")
+
+
+def _name(bar: Colorbar, low: float, high: float) -> None:
+    """On the right of the bar the words, each at the middle of its range."""
     named = [(max(low, start), min(high, stop), name) for name, start, stop in PHASES if start < high and stop > low]
     span = np.log(high / low)
     middles = [np.log(np.sqrt(start * stop) / low) / span for start, stop, _ in named]
