@@ -63,7 +63,7 @@ CLAIMS = (
     Claim("Word order is irrelevant: its gain falls", "operator_gain", "gain_order", -1, beside="random_directions"),
     Claim("Token identity is irrelevant: its gain falls", "operator_gain", "gain_token", -1, beside="random_directions"),
     Claim("Position is integrated out: shuffling the context matters less", "positional", "permutation", -1),
-    Claim("Perturbations of direction contract in the last block", "lyapunov", "angular_rate", -1, END),
+    Claim("Directions contract in the last block", "lyapunov", "angular_rate", -1, END),
     Claim("Basins form: tokens fall into fewer minima", "energy_landscape", "basins", -1),
     Claim("Couplings run by one map: it beats persistence on held-out layers", "running_couplings", "coupling_error", -1, END,
           1.0),

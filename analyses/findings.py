@@ -219,6 +219,7 @@ def _panel(panel: Any, flows: Sequence[rg.RGFlow], claim: Claim) -> None:
     panel.set_title(claim.text.partition(":")[0], fontsize=7, loc="left", wrap=True)
     panel.set_ylabel(f"{claim.quantity.replace('_', ' ')}{units}")
     panel.set_xlabel("relative depth")
+    panel.set_xlim(-0.03, 1.03)
 
 
 def _curves(node: xr.Dataset, claim: Claim) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
