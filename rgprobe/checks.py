@@ -8,7 +8,7 @@ from typing import Any
 
 from rgprobe.errors import OptionError
 
-__all__ = ["is_whole", "true_or_false", "whole_number", "whole_numbers"]
+__all__ = ["checked_seed", "is_whole", "true_or_false", "whole_number", "whole_numbers"]
 
 
 def is_whole(value: Any) -> bool:
@@ -67,6 +67,17 @@ def whole_numbers(
     return [
         whole_number(f"{name}[{i}]", value, least=least, most=most, remedy=remedy) for i, value in enumerate(values)
     ]
+
+
+def checked_seed(seed: Any) -> int:
+    """The seed: None, which means another one each time to numpy, would make results that nobody can repeat.
+
+    Raises:
+        OptionError: no whole number >= 0.
+    """
+    return whole_number(
+        "seed", seed, least=0, remedy="pass a whole number such as 0, so that the result can be repeated"
+    )
 
 
 def true_or_false(name: str, value: Any) -> bool:

@@ -10,7 +10,7 @@ from typing import Any
 from rgprobe.diagnostics import Diagnostic
 from rgprobe.probe.model import Probe
 from rgprobe.probe.passes import PASSES
-from rgprobe.probe.prompts import EncodedPrompt
+from rgprobe.probe.prompts import EncodedPrompt, unpadded
 from rgprobe.tracing import trace
 
 __all__ = ["CostEstimate", "duration", "estimate_cost"]
@@ -67,7 +67,7 @@ def estimate_cost(
     collect = sorted(set().union(*(d.requires for d in light)))
 
     def rehearse() -> None:
-        traced = trace(probe, [rehearsed.ids], collect=collect, **options)
+        traced = trace(probe, unpadded([rehearsed.ids]), collect=collect, **options)
         for diagnostic in light:
             diagnostic.measure(traced)
 

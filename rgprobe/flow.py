@@ -12,6 +12,7 @@ import xarray as xr
 from threadpoolctl import threadpool_limits
 
 from rgprobe.belief_trace import BeliefTrace
+from rgprobe.checks import checked_seed, whole_number
 from rgprobe.diagnostics import Diagnostic, Measurement, applicable, select
 from rgprobe.errors import OptionError
 from rgprobe.estimating import CostEstimate, estimate_cost
@@ -19,6 +20,7 @@ from rgprobe.measuring import assemble_flow, measurements
 from rgprobe.nulls import shuffle_tokens
 from rgprobe.probe.loading import load
 from rgprobe.probe.model import Probe
+from rgprobe.probe.prompts import unpadded
 from rgprobe.rg_flow import RGFlow
 from rgprobe.tracing import trace
 
@@ -58,10 +60,11 @@ def run(
             answers; and groups, which null models keep.
 
     Raises:
-        OptionError: an unknown option, a negative number of nulls, or nothing to measure on such beliefs of such a model.
+        OptionError: an unknown option, a number of nulls or a seed that is no whole number >= 0, or nothing to measure on such
+            beliefs of such a model.
         CheckpointError, PromptError: see `rgprobe.load` and `rgprobe.trace`.
     """
-    _require_count("nulls", nulls)
+    nulls, seed = whole_number("nulls", nulls, least=0, remedy="pass nulls=0 for none"), checked_seed(seed)
     probe = load(model)
     belief = str(options.get("belief", "lens"))
     chosen = applicable(select(diagnostics), belief=belief, family=probe.family)
@@ -71,7 +74,7 @@ def run(
     encoded = probe.encode(prompts, **encoding)
     if shuffles is None:
         shuffles = 1 if nulls and len(encoded) > 1 else 0
-    _require_count("shuffles", shuffles)
+    shuffles = whole_number("shuffles", shuffles, least=0, remedy="pass shuffles=0 for none")
     if on_estimate is not None:
         rehearsal = {name: options[name] for name in ("belief", "sink", "basis") if name in options}
         on_estimate(estimate_cost(probe, encoded, chosen, nulls=nulls, shuffles=shuffles, **rehearsal))
@@ -86,13 +89,13 @@ def run(
     random_init = []
     for number, null_seed in enumerate(seeds[:nulls]):
         with tick(f"random init {number + 1} of {nulls}"), probe.randomised(null_seed) as null:
-            ids = [prompt.ids for prompt in encoded]
+            ids = unpadded([prompt.ids for prompt in encoded])
             random_init.append(_of_null(chosen, trace(null, ids, on_prompt=tick.step, **settings)))
     shuffled = []
     special = _special_ids(probe)
     for number, null_seed in enumerate(seeds[nulls:]):
         with tick(f"shuffled tokens {number + 1} of {shuffles}"):
-            ids = [shuffle_tokens(p, seed=null_seed + i, special=special) for i, p in enumerate(encoded)]
+            ids = unpadded([shuffle_tokens(p, seed=null_seed + i, special=special) for i, p in enumerate(encoded)])
             shuffled.append(_of_null(chosen, trace(probe, ids, on_prompt=tick.step, **settings)))
     drawn = {"random_init_seeds": seeds[:nulls], "shuffle_seeds": seeds[nulls:]}
     provenance = {**traced.provenance, "seed": seed, "nulls": drawn}
@@ -108,11 +111,6 @@ def _of_null(chosen: Sequence[Diagnostic], traced: BeliefTrace) -> dict[str, Mea
 
 def _special_ids(probe: Probe) -> frozenset[int]:
     return frozenset(probe.tokenizer.all_special_ids) if probe.tokenizer is not None else frozenset()
-
-
-def _require_count(name: str, value: int) -> None:
-    if not isinstance(value, int) or value < 0:
-        raise OptionError(name, expected="a whole number >= 0", received=repr(value), remedy=f"pass {name}=0 for none")
 
 
 def _reject_unknown(options: Mapping[str, Any]) -> None:

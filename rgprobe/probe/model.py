@@ -14,7 +14,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from rgprobe.errors import NumericalRefusal, OptionError
-from rgprobe.probe.prompts import EncodedPrompt, encode_prompts
+from rgprobe.probe.prompts import EncodedPrompt, encode_one, encode_prompts
 from rgprobe.probe.readout import find_readout
 
 __all__ = ["Probe", "Source"]
@@ -240,6 +240,7 @@ class Probe:
 
         Raises:
             OptionError: unknown `per`, characters without a tokenizer, or a bidirectional model, which predicts no next token.
+            PromptError: see `rgprobe.trace`.
         """
         if per not in ("token", "character"):
             raise OptionError("per", expected="token | character", received=repr(per), remedy="choose one of these")
@@ -254,7 +255,7 @@ class Probe:
                 remedy="score masked tokens instead",
             )
         options = {"tokenizer": self.tokenizer, "vocabulary": self.vocabulary, "context": None, "bos": bos}
-        (prompt,) = encode_prompts([text if isinstance(text, str) else torch.as_tensor(text)], **options)
+        prompt = encode_one(text, **options)
         if len(prompt) < 2:
             return float("nan")
         total = sum(self._window_loss(prompt.ids, start, first) for start, first in self._windows(len(prompt)))

@@ -6,7 +6,7 @@ Every prompt runs alone and unpadded, so no attention mask is ever approximated:
 from __future__ import annotations
 
 import operator
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,9 +15,10 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
+from rgprobe.checks import is_whole, true_or_false
 from rgprobe.errors import CheckpointError, OptionError, PromptError
 
-__all__ = ["BOS_POLICIES", "EncodedPrompt", "encode_prompts"]
+__all__ = ["BOS_POLICIES", "EncodedPrompt", "encode_one", "encode_prompts", "unpadded"]
 
 BOS_POLICIES = ("model", "always", "never")
 
@@ -55,8 +56,8 @@ def encode_prompts(
     """Turn prompts into unpadded token ids.
 
     Args:
-        prompts: a string or a row of token ids; a sequence of them; a (B, N) tensor or array of ids; or a mapping with
-            "input_ids" and "attention_mask", as a tokenizer returns it, tensors or lists.
+        prompts: a string or a row of token ids; a sequence of them; a (B, N) tensor or array of ids, or an array of texts; or a
+            mapping with "input_ids" and "attention_mask", as a tokenizer returns it, tensors or lists.
         tokenizer: needed for strings.
         vocabulary: number of embeddings; a larger id is refused.
         context: the longest prompt that the model takes, tokens.
@@ -65,62 +66,94 @@ def encode_prompts(
         attention_mask: (B, N) or a row for each prompt, 1 for tokens and 0 for padding.
 
     Raises:
-        PromptError: no prompt, an empty one, one over the context, an id outside the vocabulary, or pad tokens without a mask.
+        PromptError: no prompt, an empty one, one over the context, an id outside the vocabulary, what is neither text nor ids,
+            or pad tokens at an end of a row, of whatever kind, without a mask.
         CheckpointError: strings for a model without a tokenizer.
-        OptionError: unknown `bos` policy.
+        OptionError: unknown `bos` policy, or a `truncate` that is not True or False.
     """
     if bos not in BOS_POLICIES:
         raise OptionError("bos", expected=" | ".join(BOS_POLICIES), received=repr(bos), remedy="choose one of these")
+    truncate = true_or_false("truncate", truncate)
     if isinstance(prompts, Mapping):
         attention_mask = prompts.get("attention_mask") if attention_mask is None else attention_mask
         prompts = prompts.get("input_ids", ())
-    prompts, padded = _rows_of(prompts)
-    if not isinstance(prompts, Sequence) or not prompts:
-        raise PromptError("prompts", expected="at least one text or row of token ids", received=_describe(prompts),
+    given = _one_by_one(prompts)
+    if not isinstance(given, Sequence) or not given:
+        raise PromptError("prompts", expected="at least one text or row of token ids", received=_describe(given),
                           remedy="pass a text, or a list of texts")  # fmt: skip
+    kept = [prompt if isinstance(prompt, str) else _whole_numbers(index, prompt) for index, prompt in enumerate(given)]
     if attention_mask is not None:
-        prompts = _unpad(prompts, attention_mask)
-    elif padded:
-        _refuse_padding(prompts, tokenizer)
-    rows = [_ids_of(index, prompt, tokenizer, bos) for index, prompt in enumerate(prompts)]
+        kept = _unpad(kept, attention_mask)
+    else:
+        _refuse_padding(kept, tokenizer)
+    rows = [_ids_of(index, prompt, tokenizer, bos) for index, prompt in enumerate(kept)]
     return tuple(
         _checked(index, ids, prompt, tokenizer, vocabulary, context, truncate)
-        for index, (ids, prompt) in enumerate(zip(rows, prompts, strict=True))
+        for index, (ids, prompt) in enumerate(zip(rows, kept, strict=True))
     )
 
 
-def _rows_of(prompts: Any) -> tuple[Any, bool]:
-    """Prompts one by one, and whether they may hold padding.
+def encode_one(prompt: Any, **options: Any) -> EncodedPrompt:
+    """A single text or row of token ids; options as those of `encode_prompts`.
 
-    Rows given one by one as tensors are ragged by nature; arrays, and lists as tokenizers return them, may be padded.
+    Raises:
+        PromptError: several prompts, or see `encode_prompts`.
     """
+    found = encode_prompts(prompt, **options)
+    if len(found) != 1:
+        raise PromptError("prompt", expected="one text or row of token ids", received=f"{len(found)} of them",
+                          remedy="pass one after the other")  # fmt: skip
+    return found[0]
+
+
+def unpadded(rows: Sequence[Tensor]) -> dict[str, list[Tensor]]:
+    """Rows of which every token is meant, also a pad id at an end: a text may end in the mark that a tokenizer pads with.
+
+    Example:
+        >>> unpadded([torch.tensor([5, 1])])
+        {'input_ids': [tensor([5, 1])], 'attention_mask': [tensor([1, 1])]}
+    """
+    return {"input_ids": list(rows), "attention_mask": [torch.ones_like(row) for row in rows]}
+
+
+def _one_by_one(prompts: Any) -> Any:
+    """A list of prompts, whatever they came in."""
     if isinstance(prompts, (Tensor, np.ndarray)):
-        return list(torch.atleast_2d(torch.as_tensor(prompts).cpu())), True
-    if isinstance(prompts, str) or (_is_list(prompts) and prompts and isinstance(prompts[0], int)):
-        prompts = [prompts]
-    return prompts, _is_list(prompts) and all(_is_list(prompt) for prompt in prompts)
+        prompts = prompts.tolist()
+    single = isinstance(prompts, str) or (_is_list(prompts) and prompts and is_whole(prompts[0]))
+    return [prompts] if single else prompts
 
 
 def _is_list(value: Any) -> bool:
     return isinstance(value, (list, tuple))
 
 
-def _unpad(prompts: Sequence[Any], mask: Any) -> list[Tensor]:
+def _unpad(prompts: Sequence[str | list[int]], mask: Any) -> list[str | list[int]]:
     """The rows without their padding."""
-    rows = list(mask) if _is_rows(mask) else [mask]
-    found = []
-    for index, prompt in enumerate(prompts):
-        ids = None if isinstance(prompt, str) else torch.as_tensor(prompt).cpu()
-        keep = torch.as_tensor(rows[index]).cpu() if index < len(rows) else torch.empty(0)
-        if ids is None or len(rows) != len(prompts) or keep.shape != ids.shape:
+    masks = _rows_of_mask(mask)
+    found: list[str | list[int]] = []
+    for index, ids in enumerate(prompts):
+        entries = masks[index] if index < len(masks) else torch.empty(0)
+        if isinstance(ids, str) or len(masks) != len(prompts) or entries.shape != (len(ids),):
             raise PromptError(
                 f"prompt {index}",
                 expected="one mask entry for every token id",
-                received="a text and a mask" if ids is None else f"{len(ids)} ids and a mask of {len(keep)}",
+                received=f"{'a text' if isinstance(ids, str) else f'{len(ids)} ids'} and a mask of {entries.numel()}",
                 remedy="pass the attention_mask that came with these ids",
             )
-        found.append(ids[_marked(index, keep)])
+        kept = _marked(index, entries).tolist()
+        found.append([token for token, keep in zip(ids, kept, strict=True) if keep])
     return found
+
+
+def _rows_of_mask(mask: Any) -> list[Tensor]:
+    """One mask for each prompt; a single row is that of a single prompt."""
+    try:
+        rows = list(mask) if _is_rows(mask) else [mask]
+        return [torch.as_tensor(row).cpu() for row in rows]
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise PromptError("attention_mask", expected="rows of ones (tokens) and zeros (padding)",
+                          received=type(mask).__name__, remedy="pass the tokenizer's attention_mask") from error  # fmt: skip
 
 
 def _marked(index: int, mask: Tensor) -> Tensor:
@@ -144,19 +177,19 @@ def _is_rows(mask: Any) -> bool:
     return bool(mask.ndim == 2) if hasattr(mask, "ndim") else len(mask) > 0 and not isinstance(mask[0], (int, float))
 
 
-def _refuse_padding(prompts: Sequence[Any], tokenizer: Any) -> None:
+def _refuse_padding(prompts: Sequence[str | list[int]], tokenizer: Any) -> None:
     pad = getattr(tokenizer, "pad_token_id", None)
-    if pad is None:
-        return
     for index, row in enumerate(prompts):
+        if isinstance(row, str):  # what a tokenizer makes of a text is not padded
+            continue
         # one leading id that is also BOS begins a prompt; any other pad id at an end is padding
         lead = row[1:] if pad == getattr(tokenizer, "bos_token_id", None) else row
-        if len(lead) and (int(lead[0]) == pad or int(lead[-1]) == pad):
+        if pad is not None and pad in (*lead[:1], *lead[-1:]):
             raise PromptError(
                 f"prompt {index}",
-                expected="an attention_mask, since the batch holds pad tokens",
+                expected="an attention_mask, since the row holds pad tokens",
                 received=f"pad id {pad} and no mask",
-                remedy="pass attention_mask=, or the tokenizer's whole output",
+                remedy="pass attention_mask=, or the tokenizer's whole output; a mask of ones if every token is meant",
             )
 
 
@@ -164,9 +197,9 @@ def _describe(prompts: Any) -> str:
     return "none" if isinstance(prompts, Sequence) else type(prompts).__name__
 
 
-def _ids_of(index: int, prompt: Any, tokenizer: Any, bos: str) -> list[int]:
+def _ids_of(index: int, prompt: str | list[int], tokenizer: Any, bos: str) -> list[int]:
     if not isinstance(prompt, str):
-        return _whole_numbers(index, prompt)
+        return prompt
     if not prompt:
         raise PromptError(f"prompt {index}", expected="some text", received="an empty string", remedy="remove it")
     if tokenizer is None:
@@ -187,11 +220,18 @@ def _ids_of(index: int, prompt: Any, tokenizer: Any, bos: str) -> list[int]:
 
 
 def _whole_numbers(index: int, prompt: Any) -> list[int]:
-    try:
-        return [operator.index(token) for token in (prompt.tolist() if hasattr(prompt, "tolist") else prompt)]
-    except TypeError:
+    entries = prompt.tolist() if hasattr(prompt, "tolist") else prompt
+    # bytes would pass as a row of numbers
+    row: list[Any] = list(entries) if isinstance(entries, Iterable) and not isinstance(entries, bytes) else [None]
+    if not all(map(is_whole, row)):
         raise PromptError(f"prompt {index}", expected="a text, or a row of whole-number token ids",
-                          received=type(prompt).__name__, remedy="wrap a single row in a list")  from None  # fmt: skip
+                          received=_kind(prompt), remedy="pass a list of texts or of rows")  # fmt: skip
+    return [operator.index(token) for token in row]
+
+
+def _kind(prompt: Any) -> str:
+    shape = getattr(prompt, "shape", None)
+    return type(prompt).__name__ + (f" of {prompt.dtype}, shape {tuple(shape)}" if shape is not None else "")
 
 
 def _checked(

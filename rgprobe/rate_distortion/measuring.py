@@ -12,6 +12,7 @@ import xarray as xr
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from rgprobe.checks import checked_seed, whole_number, whole_numbers
 from rgprobe.condensation import CondensationTree, condense
 from rgprobe.errors import OptionError
 from rgprobe.gaussian import Gaussian
@@ -19,6 +20,7 @@ from rgprobe.probe.loading import load
 from rgprobe.probe.merge_metric import directions, state_metrics
 from rgprobe.probe.model import Probe
 from rgprobe.probe.patching import Patch, patched_divergence, require_place, states_at
+from rgprobe.probe.prompts import unpadded
 from rgprobe.rate_distortion.baselines import BASELINES, rolled
 from rgprobe.rate_distortion.record import RateDistortion
 from rgprobe.tracing import trace
@@ -73,8 +75,11 @@ def faithfulness(
         seed: of the random draws.
 
     Raises:
-        OptionError: unknown names, empty or overlapping ranges, a tree of other leaves, sizes out of range.
+        OptionError: unknown names, empty or overlapping ranges, a tree or a partition of other tokens, a layer or sizes
+            that are no whole numbers in range.
+        PromptError: no single text or row of token ids.
     """
+    layer, seed = whole_number("layer", layer, least=0), checked_seed(seed)
     probe = load(model)
     (encoded,) = probe.encode([prompt])
     merged, scored = _ranges(probe, len(encoded), merge, score)
@@ -84,6 +89,7 @@ def faithfulness(
     if unknown:
         raise OptionError("baselines", expected=f"among {', '.join((*BASELINES, 'rolled'))}", received=", ".join(unknown),
                           remedy="correct the name")  # fmt: skip
+    given = {name: _clusters(name, labels, len(merged)) for name, labels in (partitions or {}).items()}
     grown = tree if tree is not None else _tree(probe, encoded.ids, merged, scored, layer, belief)
     if grown.n_leaves != len(merged):
         raise OptionError("tree", expected=f"{len(merged)} leaves, one per merged token", received=str(grown.n_leaves),
@@ -98,8 +104,8 @@ def faithfulness(
             for count in counts
             for draw in draws
         ]
-    for name, labels in (partitions or {}).items():
-        methods[name] = [(len(np.unique(labels)), np.asarray(labels))]
+    for name, labels in given.items():
+        methods[name] = [(int(labels.max()) + 1, labels)]
     own = _own_meta_states(grown) if place == "residual" else cluster_means
     # all in one go: the unpatched pass is made once, and patches of all partitions fill its batches
     points = [("", 1, _merging(merged, np.zeros(len(merged), dtype=np.int64), cluster_means))]
@@ -189,7 +195,9 @@ def _at(merged: Tensor, change: Callable[[Tensor], Tensor]) -> Patch:
 def _tree(probe: Probe, ids: Tensor, merged: Tensor, scored: Tensor, layer: int, belief: str) -> CondensationTree:
     if belief == "downstream":
         return condense(state_metrics(probe, ids, merged, scored=scored)[layer], centroid="shift")
-    traced = trace(probe, [ids], belief=belief, positions=merged.tolist(), sink="include", collect=["beliefs"])
+    traced = trace(
+        probe, unpadded([ids]), belief=belief, positions=merged.tolist(), sink="include", collect=["beliefs"]
+    )
     if layer >= traced.n_depths:  # beliefs of blocks are those that enter them
         raise OptionError("belief", expected=f"one that exists at state {layer}, such as lens", received=repr(belief),
                           remedy="choose another belief, or an earlier layer")  # fmt: skip
@@ -202,15 +210,8 @@ def _probabilities(beliefs: Any) -> Any:
 
 
 def _ranges(probe: Probe, length: int, merge: slice | None, score: slice | None) -> tuple[Tensor, Tensor]:
-    tokens = torch.arange(length)
-    merged = tokens[merge if merge is not None else slice(min(1, length - 1), max(length // 2, 1))]
-    if len(merged) == 0:
-        raise OptionError("merge", expected=f"at least one token of {length}", received=str(merge), remedy="widen it")
-    scored = tokens[score if score is not None else slice(int(merged[-1]) + 1, None)]
-    if len(scored) == 0:
-        raise OptionError(
-            "score", expected=f"at least one token of {length}", received=str(score), remedy="merge fewer"
-        )
+    merged = _tokens("merge", merge if merge is not None else slice(min(1, length - 1), max(length // 2, 1)), length)
+    scored = _tokens("score", score if score is not None else slice(int(merged[-1]) + 1, None), length)
     if probe.causal and int(scored[0]) <= int(merged[-1]):
         raise OptionError(
             "score", expected=f"tokens behind the last merged one, {int(merged[-1])}", received=f"token {int(scored[0])}",
@@ -219,15 +220,35 @@ def _ranges(probe: Probe, length: int, merge: slice | None, score: slice | None)
     return merged, scored
 
 
+def _tokens(name: str, chosen: slice, length: int) -> Tensor:
+    """Indices of the tokens in a slice, in order."""
+    try:
+        found = sorted(range(length)[chosen]) if isinstance(chosen, slice) else []
+    except (TypeError, ValueError):  # bounds that are no whole numbers; a step of zero
+        found = []
+    if not found:
+        raise OptionError(name, expected=f"a slice that holds at least one token of {length}", received=repr(chosen),
+                          remedy="such as merge=slice(1, 17), score=slice(17, None)")  # fmt: skip
+    return torch.tensor(found)
+
+
+def _clusters(name: str, labels: Any, tokens: int) -> Labels:
+    """Labels of a partition that was given, as 0 ... m - 1."""
+    kept = labels if isinstance(labels, np.ndarray) else np.array(whole_numbers(f"partitions[{name!r}]", labels))
+    if kept.shape != (tokens,) or kept.dtype.kind not in "iu":
+        raise OptionError(f"partitions[{name!r}]", expected=f"{tokens} whole numbers, one per merged token",
+                          received=f"{kept.dtype} of shape {kept.shape}", remedy="label the tokens of `merge`")  # fmt: skip
+    return np.unique(kept, return_inverse=True)[1]
+
+
 def _sizes(sizes: Sequence[int] | None, tokens: int) -> list[int]:
     if sizes is None:
         doubling = [2**power for power in range(tokens.bit_length())]
         return sorted({*(size for size in doubling if size < tokens), max(tokens // 4, 1), max(tokens // 2, 1), tokens})
-    wrong = [size for size in sizes if not 1 <= size <= tokens]
-    if wrong or not len(sizes):
-        raise OptionError("sizes", expected=f"numbers from 1 to {tokens}", received=str(list(sizes)),
-                          remedy="leave out the others")  # fmt: skip
-    return sorted(set(map(int, sizes)))
+    counts = whole_numbers("sizes", sizes, least=1, most=tokens, remedy="leave out the others")
+    if not counts:
+        raise OptionError("sizes", expected=f"numbers from 1 to {tokens}", received="none", remedy="leave sizes out")
+    return sorted(set(counts))
 
 
 def _dataset(

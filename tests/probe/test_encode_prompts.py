@@ -6,7 +6,7 @@ import torch
 from tiny_tokenizer import tokenizer
 
 from rgprobe.errors import CheckpointError, OptionError, PromptError
-from rgprobe.probe.prompts import encode_prompts
+from rgprobe.probe.prompts import encode_prompts, unpadded
 
 PAD = 2
 ROWS = [[5, 6, 7, 8], [9, 10]]
@@ -50,10 +50,59 @@ def test_a_single_row_is_one_prompt():
     assert ids_of(made, tokenizer=tokenizer(), vocabulary=999) == [made["input_ids"]]
 
 
-@pytest.mark.parametrize("prompts", [PADDED, torch.tensor(PADDED), [[9, 10, PAD]], {"input_ids": PADDED}])
-def test_padding_without_a_mask_is_refused(prompts):
+@pytest.mark.parametrize("row", [[9, 10, PAD], [PAD, PAD, 9, 10]])
+@pytest.mark.parametrize("kind", [list, tuple, np.array, torch.tensor, lambda row: [np.int64(token) for token in row]])
+@pytest.mark.parametrize("holding", [lambda x: x, lambda x: [x], lambda x: ["to be", x], lambda x: {"input_ids": [x]}])
+def test_padding_without_a_mask_is_refused_in_whatever_a_row_comes(row, kind, holding):
+    with pytest.raises(PromptError, match=r"prompt [01]: expected an attention_mask.*pad id 2 and no mask"):
+        ids_of(holding(kind(row)), tokenizer=tokenizer(), vocabulary=999)
+
+
+@pytest.mark.parametrize("prompts", [PADDED, torch.tensor(PADDED), np.array(PADDED), {"input_ids": PADDED}])
+def test_a_padded_batch_without_a_mask_is_refused(prompts):
     with pytest.raises(PromptError, match="attention_mask"):
         ids_of(prompts, tokenizer=tokenizer())
+
+
+@pytest.mark.parametrize("kind", [list, np.array, torch.tensor])
+def test_a_pad_id_that_is_bos_may_begin_a_row_but_once(kind):
+    class Shared:
+        pad_token_id = bos_token_id = eos_token_id = PAD
+
+        def decode(self, ids, **_):
+            return str(ids)
+
+    assert ids_of([kind([PAD, 9, 10])], tokenizer=Shared()) == [[PAD, 9, 10]]
+    for padded in ([PAD, PAD, 9], [PAD, 9, PAD]):
+        with pytest.raises(PromptError, match="a mask of ones if every token is meant"):
+            ids_of([kind(padded)], tokenizer=Shared())
+        assert ids_of(unpadded([torch.tensor(padded)]), tokenizer=Shared()) == [padded]
+
+
+def test_arrays_of_texts_are_texts():
+    texts = ["to be", "or not"]
+    for given in (np.array(texts), np.array(texts, dtype=object), texts[0], np.array(texts[0])):
+        wanted = texts if np.size(given) == 2 else texts[:1]
+        assert ids_of(given, tokenizer=tokenizer(), vocabulary=999) == ids_of(
+            wanted, tokenizer=tokenizer(), vocabulary=999
+        )
+
+
+@pytest.mark.parametrize(
+    "prompts",
+    [torch.full((1, 1, 3), 5), [torch.full((1, 3), 5)], [[True, False]], torch.ones(2, dtype=torch.bool), [5.0, 6.0],
+     [["to", "be"]], [b"ab"], np.array([5.5, 6.0]), [5, "to"], {5: 6}, [{"to": 1}]],
+    ids=repr,
+)  # fmt: skip
+def test_what_is_neither_text_nor_token_ids_is_refused(prompts):
+    with pytest.raises(PromptError):
+        ids_of(prompts, tokenizer=tokenizer())
+
+
+@pytest.mark.parametrize("mask", ["no", 5, [None], [[[1, 1, 1, 1]]], [["1", "1", "1", "1"]]])
+def test_what_is_no_mask_is_refused(mask):
+    with pytest.raises(PromptError, match="mask"):
+        ids_of([ROWS[0]], attention_mask=mask)
 
 
 def test_a_mask_that_does_not_fit_is_refused():

@@ -76,3 +76,9 @@ def test_row_that_sees_only_the_sink_is_nan_with_a_reason(model):
         node = flow.to_xarray()[name]
         assert np.isnan(node["value"].sel(sink="excluded").values).all(), name
         assert node.attrs["undefined"]
+
+
+def test_a_text_may_end_in_the_mark_that_its_tokenizer_pads_with():
+    flow = rg.run("standard-small", ["to be or not to be <|pad|>"], nulls=1, shuffles=1, diagnostics="collapse")
+    assert flow.to_xarray()["prompts"]["token_ids"].values[0, -1] == rg.load("standard-small").tokenizer.pad_token_id
+    assert flow.to_xarray()["collapse"]["null"].notnull().any()
