@@ -15,7 +15,7 @@ from rgprobe.probe.cache_rows import rows_of_cache
 from rgprobe.probe.prompt_trace import COLLECTIONS, PASSES, REDUCTIONS, trace_prompt
 from rgprobe.probe.prompts import EncodedPrompt
 from rgprobe.probe.recorded import Recorded, not_recorded
-from rgprobe.tracing import recorded_positions
+from rgprobe.tracing import checked_basis, checked_groups, checked_positions, recorded_positions
 
 __all__ = ["trace_cache"]
 
@@ -75,9 +75,7 @@ def trace_cache(
         _prompt(index, _length(probe), _row(tokens, mask, index, len(rows)), tokenizer)
         for index, probe in enumerate(probes)
     ]
-    if groups is not None and len(groups) != len(rows):
-        raise OptionError("groups", expected=f"a label for each of {len(rows)} prompts", received=str(len(groups)),
-                          remedy='label every prompt, with "" where it is in no group')  # fmt: skip
+    basis, positions, labels = checked_basis(basis), checked_positions(positions), checked_groups(groups, len(rows))
     missing = _missing(probes[0], belief)
     collect = _collections(missing)
     recorded = [recorded_positions(len(prompt), positions, sink) for prompt in encoded]
@@ -86,8 +84,7 @@ def trace_cache(
         for probe, prompt, chosen in zip(probes, encoded, recorded, strict=True)
     )
     options = {"belief": belief, "belief_options": {}, "sink": sink, "basis": basis, "collect": collect,
-               "positions": positions if isinstance(positions, int) else list(positions),
-               "groups": list(groups) if groups is not None else None}  # fmt: skip
+               "positions": positions, "groups": labels}  # fmt: skip
     trace = assemble(probes[0], encoded, recorded, parts, options)
     trace.provenance["not_recorded"] = missing
     return trace

@@ -11,6 +11,7 @@ import xarray as xr
 from threadpoolctl import threadpool_limits
 
 from rgprobe.assembly import NullMeasurements, assemble_node
+from rgprobe.checks import checked_seed
 from rgprobe.diagnostics import Diagnostic, Measurement, select
 from rgprobe.errors import OptionError
 from rgprobe.rg_flow import RGFlow
@@ -43,7 +44,8 @@ def measure(
         seed: of the bootstrap.
 
     Raises:
-        OptionError: an unknown name, a named diagnostic that the trace does not allow, or a null of other prompts.
+        OptionError: an unknown name, a named diagnostic that the trace does not allow, a null of other prompts, or a seed
+            that is no whole number >= 0.
 
     Example:
         >>> import rgprobe as rg
@@ -51,6 +53,7 @@ def measure(
         >>> measure(trace, diagnostics="collapse").to_dataframe("collapse").columns[:3].tolist()
         ['quantity', 'sink', 'state']
     """
+    seed = checked_seed(seed)
     nulls = [*random_inits, *shuffles]
     for null in nulls:
         if null.n_prompts != trace.n_prompts or null.belief != trace.belief:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 
 from rgprobe.belief_trace import BeliefTrace, assemble
+from rgprobe.checks import is_whole, whole_number, whole_numbers
 from rgprobe.errors import OptionError
 from rgprobe.probe.attention import SINK_POLICIES
 from rgprobe.probe.estimators import estimator_of
@@ -16,7 +17,15 @@ from rgprobe.probe.loading import load
 from rgprobe.probe.model import Probe
 from rgprobe.probe.prompt_trace import COLLECTIONS, PASSES, REDUCTIONS, PromptTrace, trace_prompt
 
-__all__ = ["COLLECTIONS", "BeliefTrace", "recorded_positions", "trace"]
+__all__ = [
+    "COLLECTIONS",
+    "BeliefTrace",
+    "checked_basis",
+    "checked_groups",
+    "checked_positions",
+    "recorded_positions",
+    "trace",
+]
 
 
 def trace(
@@ -63,8 +72,8 @@ def trace(
         on_prompt: called with the number of prompts done.
 
     Raises:
-        OptionError: an unknown policy, belief or collection, beliefs that the model does not have, or labels that are not one
-            text per prompt.
+        OptionError: an unknown policy, belief or collection, beliefs that the model does not have, labels that are not one
+            text per prompt, or positions or a basis that are not whole numbers in range: nothing is rounded.
         PromptError: see `rgprobe.probe.prompts.encode_prompts`.
 
     Example:
@@ -75,6 +84,7 @@ def trace(
     """
     estimator = estimator_of(belief)
     believed: dict[str, Any] = {"belief": belief, "belief_options": estimator.complete(belief_options)}
+    basis, positions = checked_basis(basis), checked_positions(positions)
     _check("sink", sink, SINK_POLICIES)
     for name in collect:
         _check("collect", name, (*COLLECTIONS, *REDUCTIONS, *PASSES))
@@ -83,10 +93,9 @@ def trace(
     encoded = probe.encode(prompts, bos=bos, truncate=truncate, attention_mask=attention_mask)
     recorded = [recorded_positions(len(prompt), positions, sink) for prompt in encoded]
     wanted = _answer_ids(probe, answers, len(encoded))
-    _check_groups(groups, len(encoded))
-    options = {**believed, "positions": positions if isinstance(positions, int) else list(positions), "sink": sink,
-               "bos": bos, "truncate": truncate, "basis": basis, "collect": list(collect), "answers": answers,
-               "groups": list(groups) if groups is not None else None}  # fmt: skip
+    labels = checked_groups(groups, len(encoded))
+    options = {**believed, "positions": positions, "sink": sink, "bos": bos, "truncate": truncate, "basis": basis,
+               "collect": list(collect), "answers": answers, "groups": labels}  # fmt: skip
 
     def parts() -> Iterator[PromptTrace]:
         for index, (prompt, chosen) in enumerate(zip(encoded, recorded, strict=True)):
@@ -99,37 +108,78 @@ def trace(
 
 
 def recorded_positions(length: int, positions: int | Sequence[int], sink: str) -> np.ndarray:
-    """Evenly spaced token indices; without the sink where there is any other token."""
+    """Evenly spaced token indices, without the sink where there is any other token; or those asked for, in order.
+
+    Raises:
+        OptionError: neither a count nor token indices, or an index past the end of the prompt.
+    """
+    wanted = checked_positions(positions)
     first = 1 if sink == "exclude" and length > 1 else 0
-    if not isinstance(positions, int):
-        chosen = np.array(sorted({int(position) for position in positions}), dtype=np.int64)
-        if len(chosen) == 0 or chosen[0] < 0 or chosen[-1] >= length:
-            raise OptionError("positions", expected=f"token indices in 0..{length - 1}", received=str(list(chosen)),
-                              remedy="leave out those past the end of the prompt")  # fmt: skip
-        return chosen
-    if positions < 1:
-        raise OptionError("positions", expected="at least 1", received=str(positions), remedy="use 32")
-    return np.unique(np.linspace(first, length - 1, min(positions, length - first)).round().astype(np.int64))
+    if isinstance(wanted, list):
+        remedy = "leave out those past the end of the prompt"
+        return np.array(sorted(set(whole_numbers("positions", wanted, least=0, most=length - 1, remedy=remedy))))
+    return np.unique(np.linspace(first, length - 1, min(wanted, length - first)).round().astype(np.int64))
+
+
+def checked_positions(positions: Any) -> int | list[int]:
+    """A count of tokens, or their indices, as plain integers.
+
+    Raises:
+        OptionError: neither.
+
+    Example:
+        >>> checked_positions(np.int64(4)), checked_positions(range(3))
+        (4, [0, 1, 2])
+    """
+    if is_whole(positions):
+        return whole_number("positions", positions, least=1, remedy="use 32")
+    remedy = "pass how many tokens to record, or a list of their indices"
+    indices = whole_numbers("positions", positions, least=0, remedy=remedy)
+    if not indices:
+        raise OptionError("positions", expected="at least one token index", received="none", remedy=remedy)
+    return indices
+
+
+def checked_basis(basis: Any) -> int:
+    """The number of classes kept apart.
+
+    Raises:
+        OptionError: no whole number, or none: beliefs of one class are all alike.
+    """
+    return whole_number("basis", basis, least=1, remedy="use 1024, the default, or the size of the vocabulary")
 
 
 def _answer_ids(probe: Probe, answers: Sequence[str | Sequence[str]] | None, count: int) -> list[tuple[int, ...]]:
     """First token ids of the answers of each prompt."""
     if answers is None:
         return [()] * count
-    if len(answers) != count:
-        raise OptionError("answers", expected=f"one entry for each of {count} prompts", received=str(len(answers)),
-                          remedy="give a text, or a list of texts, per prompt")  # fmt: skip
-    texts = [[answer] if isinstance(answer, str) else list(answer) for answer in answers]
+    given = _per_prompt(answers)
+    texts = [[answer] if isinstance(answer, str) else _per_prompt(answer) for answer in given]
+    if len(given) != count or not all(row and all(isinstance(text, str) for text in row) for row in texts):
+        raise OptionError("answers", expected=f"a text, or several, for each of {count} prompts",
+                          received=f"{type(answers).__name__} of {len(given)}", remedy="give one entry per prompt")  # fmt: skip
     return [tuple(int(prompt.ids[0]) for prompt in probe.encode(row, bos="never")) for row in texts]
 
 
-def _check_groups(groups: Any, count: int) -> None:
+def checked_groups(groups: Any, count: int) -> list[str] | None:
+    """One label for each prompt, or None.
+
+    Raises:
+        OptionError: anything else.
+    """
     if groups is None:
-        return
-    if isinstance(groups, str) or len(groups) != count or not all(isinstance(label, str) for label in groups):
-        kind = f"{type(groups).__name__} of {len(groups)}"
+        return None
+    labels = _per_prompt(groups)
+    if len(labels) != count or not all(isinstance(label, str) for label in labels):
+        kind = f"{type(groups).__name__} of {len(labels)}"
         raise OptionError("groups", expected=f"a text for each of {count} prompts", received=kind,
                           remedy='label every prompt, with "" where it is in no group')  # fmt: skip
+    return [str(label) for label in labels]
+
+
+def _per_prompt(given: Any) -> list[Any]:
+    """Entries of a list; none where it is a single text, of which every letter would be one, or no list at all."""
+    return [] if isinstance(given, (str, bytes)) or not isinstance(given, Iterable) else list(given)
 
 
 def _check(option: str, value: str, allowed: Sequence[str]) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 import xarray as xr
 
+from rgprobe.checks import checked_seed
 from rgprobe.comparison.aligning import ABSOLUTE, RELATIVE, aligned, common_grid, over_depth
 from rgprobe.comparison.contrasting import contrasted
 from rgprobe.comparison.matching import (
@@ -46,10 +47,10 @@ def compare(runs: Mapping[str, RGFlow | Sequence[RGFlow]], *, seed: int = 0) -> 
 
     Raises:
         PromptError: the runs read other prompts.
-        OptionError: another belief estimator, sink policy or other option that changes the meaning of a number; or nothing
-            that both hold.
+        OptionError: no two names with runs; another belief estimator, sink policy or other option that changes the meaning of
+            a number; or nothing that both hold.
     """
-    groups = grouped(runs)
+    seed, groups = checked_seed(seed), grouped(runs)
     require_comparable(groups)
     left_out: list[NotCompared] = []
     nodes: dict[str, xr.Dataset] = {}

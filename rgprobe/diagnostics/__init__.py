@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pkgutil
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from importlib import import_module
 
 from rgprobe.diagnostics.record import Diagnostic, Measurement, Quantity
@@ -30,14 +30,14 @@ def select(names: str | Sequence[str]) -> tuple[Diagnostic, ...]:
         (['temperature', 'plateau'], True)
     """
     known = available()
-    wanted = names.split(",") if isinstance(names, str) else list(names)
+    wanted = names.split(",") if isinstance(names, str) else list(names) if isinstance(names, Iterable) else [names]
     if wanted in (["all"], ["default"]):
         return tuple(diagnostic for diagnostic in known.values() if diagnostic.default or wanted == ["all"])
     for name in wanted:
-        if name not in known:
+        if not isinstance(name, str) or name not in known:
             raise OptionError(
                 "diagnostics", expected=f"default, all, or names among {', '.join(known)}", received=repr(name),
-                remedy=nearest(name, ["default", "all", *known], "correct the name"),
+                remedy=nearest(str(name), ["default", "all", *known], "correct the name"),
             )  # fmt: skip
     return tuple(known[name] for name in dict.fromkeys(wanted))
 

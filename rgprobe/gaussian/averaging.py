@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import TypeAlias
+
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from rgprobe.gaussian.arguments import check_gaussian
 from rgprobe.gaussian.record import Gaussian
 from rgprobe.gaussian.structures import Diagonal
 from rgprobe.gaussian.validation import cholesky, normalised_weights
 
 __all__ = ["merge", "pool"]
 
+Weights: TypeAlias = Float[Tensor, "*#batch N"] | np.ndarray | Sequence[float] | None
 
-def merge(p: Gaussian, weights: Float[Tensor, "*#batch N"] | None = None) -> Gaussian:
+
+def merge(p: Gaussian, weights: Weights = None) -> Gaussian:
     r"""Moment-matched Gaussian of a mixture of beliefs, over the last batch dimension.
 
     .. math:: \mu = \sum_i w_i \mu_i, \qquad \Sigma = \sum_i w_i (\Sigma_i + (\mu_i - \mu)(\mu_i - \mu)^T)
@@ -23,7 +30,7 @@ def merge(p: Gaussian, weights: Float[Tensor, "*#batch N"] | None = None) -> Gau
 
     Args:
         p: batch shape (..., N).
-        weights: (..., N), non-negative; scaled to sum to one. None means equal weights.
+        weights: (..., N), non-negative, a tensor, an array or a list; scaled to sum to one. None means equal weights.
 
     Returns:
         Belief of batch shape (...), float64.
@@ -37,6 +44,7 @@ def merge(p: Gaussian, weights: Float[Tensor, "*#batch N"] | None = None) -> Gau
         >>> merge(p, torch.tensor([0.5, 0.5])).covariance.item()
         2.0
     """
+    check_gaussian("p", p)
     w = normalised_weights(weights, p.batch_shape, p.mean)
     means = p.mean.double()
     mean = torch.einsum("...n,...nk->...k", w, means)
@@ -45,7 +53,7 @@ def merge(p: Gaussian, weights: Float[Tensor, "*#batch N"] | None = None) -> Gau
     return Gaussian.from_covariance(mean, (covariance + covariance.mT) / 2)
 
 
-def pool(p: Gaussian, weights: Float[Tensor, "*#batch N"] | None = None) -> Gaussian:
+def pool(p: Gaussian, weights: Weights = None) -> Gaussian:
     r"""Log-linear pool (geometric mean, weighted product of experts) of beliefs, over the last batch dimension.
 
     .. math:: \Lambda = \sum_i w_i \Lambda_i, \qquad \Lambda \mu = \sum_i w_i \Lambda_i \mu_i
@@ -54,7 +62,7 @@ def pool(p: Gaussian, weights: Float[Tensor, "*#batch N"] | None = None) -> Gaus
 
     Args:
         p: batch shape (..., N).
-        weights: (..., N), non-negative; scaled to sum to one. None means equal weights.
+        weights: (..., N), non-negative, a tensor, an array or a list; scaled to sum to one. None means equal weights.
 
     Returns:
         Belief of batch shape (...), float64; diagonal if all beliefs are.
@@ -69,6 +77,7 @@ def pool(p: Gaussian, weights: Float[Tensor, "*#batch N"] | None = None) -> Gaus
         >>> q.mean.item(), q.precision.item()
         (2.0, 1.5)
     """
+    check_gaussian("p", p)
     w = normalised_weights(weights, p.batch_shape, p.mean)
     if isinstance(p.structure, Diagonal):
         precision = w.unsqueeze(-1) / p.structure.variance.double()

@@ -9,6 +9,7 @@ from jaxtyping import Float64
 from torch import Tensor
 
 from rgprobe.errors import BadInput, NumericalRefusal
+from rgprobe.gaussian.arguments import check_gaussian
 from rgprobe.gaussian.double_double import difference, product, two_sum
 from rgprobe.gaussian.record import Gaussian
 from rgprobe.gaussian.structures import Diagonal
@@ -43,7 +44,7 @@ def kl(p: Gaussian, q: Gaussian) -> Float64[Tensor, "*batch"]:
     `Gaussian.near_singular`.
 
     Raises:
-        BadInput: beliefs of different dimension, or batch shapes that do not broadcast.
+        BadInput: no Gaussians, beliefs of different dimension, or batch shapes that do not broadcast.
 
     Example:
         >>> import torch
@@ -66,7 +67,8 @@ def pairwise_kl(p: Gaussian, q: Gaussian | None = None) -> Float64[Tensor, "*bat
         q: batch shape (..., M); None means p itself, with exact zeros on the diagonal.
 
     Returns:
-        (..., N, M). Work is cut into blocks, so that memory beyond the result stays near a quarter of a gigabyte.
+        (..., N, M); empty where a batch is. Work is cut into blocks, so that memory beyond the result stays near a quarter
+        of a gigabyte.
 
     Example:
         >>> import torch
@@ -76,6 +78,7 @@ def pairwise_kl(p: Gaussian, q: Gaussian | None = None) -> Float64[Tensor, "*bat
     """
     target = p if q is None else q
     for name, belief in (("p", p), ("q", target)):
+        check_gaussian(name, belief)
         if not belief.batch_shape:
             raise BadInput(
                 name,
@@ -86,6 +89,8 @@ def pairwise_kl(p: Gaussian, q: Gaussian | None = None) -> Float64[Tensor, "*bat
     _check_pair(p[..., :1], target[..., :1])
     n, m = p.batch_shape[-1], target.batch_shape[-1]
     batch = torch.broadcast_shapes(p.batch_shape[:-1], target.batch_shape[:-1])
+    if 0 in (*batch, n, m):
+        return p.mean.new_zeros(*batch, n, m, dtype=torch.float64)
     p, target = p.expand(*batch, n).reshape(-1), target.expand(*batch, m).reshape(-1)
     if _both_diagonal(p, target):
         return _checked(_pairwise_diagonal(p, target, (batch.numel(), n, m)).reshape(*batch, n, m))
@@ -132,6 +137,8 @@ def jeffreys(p: Gaussian, q: Gaussian) -> Float64[Tensor, "*batch"]:
 
 def _check_pair(p: Gaussian, q: Gaussian) -> None:
     """Refuse beliefs that cannot be compared."""
+    check_gaussian("p", p)
+    check_gaussian("q", q)
     if p.dim != q.dim:
         raise BadInput(
             "q",

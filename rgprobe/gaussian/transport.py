@@ -14,6 +14,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from rgprobe.errors import BadInput, NumericalRefusal, OptionError
+from rgprobe.gaussian.arguments import check_gaussian
 from rgprobe.gaussian.double_double import difference, product, two_sum
 from rgprobe.gaussian.exponential import matrix_exponential
 from rgprobe.gaussian.record import Gaussian
@@ -45,6 +46,7 @@ def pushforward(p: Gaussian, matrix: Float[Tensor, "*#batch J K"]) -> Gaussian:
         >>> image.mean.item(), image.covariance.item()
         (3.0, 4.0)
     """
+    check_gaussian("p", p)
     check_float("matrix", matrix, 2)
     check_finite("matrix", matrix, 2)
     if matrix.shape[-1] != p.dim:
@@ -79,6 +81,7 @@ def to_common_frame(p: Gaussian, frame: Float[Tensor, "*#batch K K"]) -> Gaussia
         >>> to_common_frame(p, torch.diag(torch.tensor([2.0, 1.0]))).covariance.tolist()
         [[1.0, 0.0], [0.0, 1.0]]
     """
+    check_gaussian("p", p)
     check_float("frame", frame, 2)
     check_finite("frame", frame, 2)
     if frame.shape[-2:] != (p.dim, p.dim):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -130,11 +131,11 @@ def cholesky(name: str, covariance: Tensor) -> Tensor:
     return factor
 
 
-def normalised_weights(weights: Tensor | None, batch_shape: torch.Size, like: Tensor) -> Tensor:
+def normalised_weights(weights: Any, batch_shape: torch.Size, like: Tensor) -> Tensor:
     """Weights over the last batch dimension, float64, scaled to sum to one; None means equal weights.
 
     Raises:
-        BadInput: the shape does not end in the number of beliefs, or there is no batch dimension to average over.
+        BadInput: no numbers, the shape does not end in the number of beliefs, or there is no batch dimension to average over.
         OptionError: a negative or non-finite weight, or weights that sum to zero.
     """
     if not batch_shape or batch_shape[-1] == 0:
@@ -144,7 +145,12 @@ def normalised_weights(weights: Tensor | None, batch_shape: torch.Size, like: Te
             received=f"batch shape {tuple(batch_shape)}",
             remedy="stack the beliefs along a leading dimension",
         )
-    w = like.new_ones(batch_shape[-1], dtype=torch.float64) if weights is None else weights.to(like.device).double()
+    given = like.new_ones(batch_shape[-1]) if weights is None else weights
+    try:
+        w = torch.as_tensor(given, dtype=torch.float64, device=like.device)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise BadInput("weights", expected="numbers", received=type(weights).__name__,
+                       remedy="pass a tensor, an array or a list of numbers") from error  # fmt: skip
     if w.ndim == 0 or w.shape[-1] != batch_shape[-1]:
         raise BadInput(
             "weights",

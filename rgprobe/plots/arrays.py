@@ -30,11 +30,19 @@ Flows = RGFlow | Sequence[RGFlow] | Mapping[str, RGFlow]
 
 
 def named_flows(flows: Flows) -> dict[str, RGFlow]:
-    """One or several flows by the name that a legend shows; equal names get a number."""
+    """One or several flows by the name that a legend shows; equal names get a number.
+
+    Raises:
+        OptionError: no flow, or something else.
+    """
     if isinstance(flows, RGFlow):
         flows = [flows]
+    given = list(flows.values() if isinstance(flows, Mapping) else flows if isinstance(flows, Iterable) else [flows])
+    if others := [type(flow).__name__ for flow in given if not isinstance(flow, RGFlow)]:
+        raise OptionError("flows", expected="an RGFlow, a list of them, or a dict by name", received=others[0],
+                          remedy="pass what rgprobe.run or rgprobe.open_flow gave")  # fmt: skip
     pairs = (
-        flows.items() if isinstance(flows, Mapping) else [(flow.provenance["source"]["name"], flow) for flow in flows]
+        flows.items() if isinstance(flows, Mapping) else [(flow.provenance["source"]["name"], flow) for flow in given]
     )
     named: dict[str, RGFlow] = {}
     for name, flow in pairs:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -9,6 +10,7 @@ from typing import Any, Protocol
 from jaxtyping import Int
 from torch import Tensor
 
+from rgprobe.checks import is_whole
 from rgprobe.errors import OptionError
 from rgprobe.gaussian import Gaussian
 from rgprobe.probe.attention import AttentionCollector
@@ -118,6 +120,9 @@ class Estimator:
             >>> estimator_of("fisher").complete({"rank": 4}), estimator_of("lens").complete(None)
             ({'rank': 4}, {})
         """
+        if not isinstance(given, Mapping | None):
+            raise OptionError("belief_options", expected="options by name", received=type(given).__name__,
+                              remedy="pass a dict, or leave it out")  # fmt: skip
         for name, value in (given or {}).items():
             if name not in self.options:
                 known = ", ".join(self.options) or f"none: {self.name} beliefs have no options"
@@ -127,7 +132,7 @@ class Estimator:
                 kind = "a whole number >= 1" if isinstance(self.options[name], int) else "a finite number > 0"
                 raise OptionError(f"belief_options[{name!r}]", expected=" | ".join(self.choices.get(name, (kind,))),
                                   received=repr(value), remedy=f"use {self.options[name]!r}, the default")  # fmt: skip
-        options = {**self.options, **(given or {})}
+        options = {**self.options, **{name: _plain(value) for name, value in (given or {}).items()}}
         if self.require_options is not None:
             self.require_options(options)
         return options
@@ -135,8 +140,9 @@ class Estimator:
     def _takes(self, name: str, value: Any) -> bool:
         if name in self.choices:
             return value in self.choices[name]
-        kinds = int if isinstance(self.options[name], int) else (int, float)
-        return isinstance(value, kinds) and not isinstance(value, bool) and 0 < value < float("inf")
+        if isinstance(self.options[name], int):
+            return is_whole(value) and value > 0
+        return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 < value < float("inf")
 
     def noise(self, options: Options) -> dict[str, float] | None:
         """Nats: the KL divergence of two estimates of one belief, and below what two beliefs count as equal; None if exact."""
@@ -144,6 +150,10 @@ class Estimator:
             return None
         floor = self.noise_floor(options)
         return {"kl": floor, "consensus_threshold": FLOORS_OF_CONSENSUS * floor}
+
+
+def _plain(value: Any) -> Any:
+    return operator.index(value) if is_whole(value) else value
 
 
 _KNOWN = (
@@ -217,6 +227,6 @@ def estimator_of(name: str) -> Estimator:
         >>> estimator_of("thermal").depth_dim, estimator_of("lens").gaussian, estimator_of("native").families
         ('block', False, ('gauge',))
     """
-    if name not in ESTIMATORS:
+    if not isinstance(name, str) or name not in ESTIMATORS:
         raise OptionError("belief", expected=" | ".join(ESTIMATORS), received=repr(name), remedy="choose one of these")
     return ESTIMATORS[name]

@@ -10,6 +10,7 @@ from jaxtyping import Float, Float64, Int
 from torch import Tensor
 
 from rgprobe import categorical
+from rgprobe.checks import whole_number
 from rgprobe.errors import OptionError
 from rgprobe.probe.block_maps import SAME, BlockMap, block_maps, relative_error
 from rgprobe.probe.model import Hook, Probe
@@ -159,8 +160,7 @@ def require_place(probe: Probe, state: int, score: Int[Tensor, " scored"], place
     if place not in PLACES:
         raise OptionError("place", expected=" | ".join(PLACES), received=repr(place), remedy="choose one of these")
     highest = probe.n_blocks if place == "residual" else probe.n_blocks - 1
-    if not 0 <= state <= highest:
-        raise OptionError("layer", expected=f"0 to {highest}", received=str(state), remedy="count from the input end")
+    whole_number("layer", state, least=0, most=highest, remedy="count from the input end")
     if len(score) == 0:
         raise OptionError(
             "score", expected="at least one token", received="none", remedy="score tokens behind the merged"

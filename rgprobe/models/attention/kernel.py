@@ -18,7 +18,14 @@ from rgprobe.models.attention.cold import cold_pattern
 from rgprobe.models.attention.condensed import Condensation, check_condensable, condense_any
 from rgprobe.models.attention.group_frames import BlockFrames
 from rgprobe.models.attention.masking import Visibility
-from rgprobe.models.attention.options import check_frames, check_group, check_kappa, check_values, checked_visibility
+from rgprobe.models.attention.options import (
+    check_beliefs,
+    check_frames,
+    check_group,
+    check_kappa,
+    check_values,
+    checked_visibility,
+)
 from rgprobe.models.attention.priors import LogPrior, as_log_prior, split_prior
 from rgprobe.models.attention.source import Source
 
@@ -79,11 +86,11 @@ def kl_attention(
     Returns:
         (..., N, D) in the dtype of the values, and beta if asked for. A row that sees no key (the first token of causal
         attention without itself, or all keys hidden by a prior of -inf) has no attention: it is NaN, and passes no
-        gradient. `Visibility.rows_without_keys` names such rows.
+        gradient. `Visibility.rows_without_keys` names such rows. Empty where a leading dimension is.
 
     Raises:
         OptionError: kappa not positive and finite, a window below one, a prior of the wrong shape; what `condense` cannot do.
-        BadInput: values or frames of the wrong shape, or frames outside the group asserted.
+        BadInput: no Gaussian, values or frames of the wrong shape, or frames outside the group asserted.
         NumericalRefusal: NaN or Inf in the input, a singular frame (with its index), scores that overflow float64.
 
     Example:
@@ -93,6 +100,7 @@ def kl_attention(
         >>> (beta[0] / beta[0, 0]).log().round(decimals=4).tolist()  # KL(N(0,1) || N(1,1)) = 1/2
         [0.0, -0.5, -0.5]
     """
+    check_beliefs(beliefs)
     checked = check_frames(frames, beliefs)
     check_values(beliefs, values, carried=transport_values, frames=checked)
     least = check_kappa(kappa, beliefs.batch_shape)
@@ -100,6 +108,10 @@ def kl_attention(
     prior = as_log_prior(log_prior, beliefs.batch_shape)
     rotations = check_group(checked, group)
     dtype = _working_dtype(beliefs, values, checked, precision)
+    heads = torch.broadcast_shapes(beliefs.batch_shape, values.shape[:-1])
+    if 0 in heads:  # of no sequence or no head there is nothing to compute
+        nothing = values.expand(*heads, values.shape[-1])
+        return (nothing, values.new_zeros(*heads, heads[-1])) if return_pattern else nothing
     cold = least < COLD * torch.finfo(dtype).eps
     if condense is not None:
         check_condensable(visibility, split_prior(prior), cold=cold, return_pattern=return_pattern)

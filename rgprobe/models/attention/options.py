@@ -8,14 +8,16 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from rgprobe.checks import whole_number
 from rgprobe.errors import BadInput, OptionError
 from rgprobe.gaussian import Gaussian
+from rgprobe.gaussian.arguments import check_gaussian
 from rgprobe.gaussian.validation import check_finite, check_float, name_at
 from rgprobe.models.attention.group_frames import BlockFrames
 from rgprobe.models.attention.inverses import is_rotation
 from rgprobe.models.attention.masking import Visibility
 
-__all__ = ["check_frames", "check_group", "check_kappa", "check_values", "checked_visibility"]
+__all__ = ["check_beliefs", "check_frames", "check_group", "check_kappa", "check_values", "checked_visibility"]
 
 
 def check_kappa(kappa: float | Tensor, batch: torch.Size) -> float:
@@ -38,7 +40,7 @@ def check_kappa(kappa: float | Tensor, batch: torch.Size) -> float:
     bad = ~(torch.isfinite(kappa.detach()) & (kappa.detach() > 0))
     if bad.any():
         raise _bad_kappa(name_at("kappa", bad), f"{kappa.detach()[bad][0].item()}")
-    return float(kappa.detach().min())
+    return float(kappa.detach().min()) if kappa.numel() else math.inf
 
 
 def _bad_kappa(name: str, received: str) -> OptionError:
@@ -49,18 +51,14 @@ def _bad_kappa(name: str, received: str) -> OptionError:
 
 def checked_visibility(causal: bool, include_self: bool, window: int | None) -> Visibility:
     """The rule of who sees whom, or a refusal of a window without tokens."""
-    if window is not None and (not isinstance(window, int) or isinstance(window, bool) or window < 1):
-        raise OptionError(
-            "window",
-            expected="a whole number >= 1",
-            received=f"{window}",
-            remedy="count the token itself; None for all",
-        )
+    if window is not None:
+        window = whole_number("window", window, least=1, remedy="count the token itself; None for all")
     return Visibility(causal=causal, include_self=include_self, window=window)
 
 
-def check_values(beliefs: Gaussian, values: Tensor, *, carried: bool, frames: Tensor | BlockFrames | None) -> None:
-    """Refuse values without one vector per token, or that frames cannot act on."""
+def check_beliefs(beliefs: Gaussian) -> None:
+    """Refuse what is not a batch of beliefs of at least one token."""
+    check_gaussian("beliefs", beliefs)
     if not beliefs.batch_shape or beliefs.batch_shape[-1] == 0:
         raise BadInput(
             "beliefs",
@@ -68,6 +66,10 @@ def check_values(beliefs: Gaussian, values: Tensor, *, carried: bool, frames: Te
             received=f"{tuple(beliefs.batch_shape)}",
             remedy="stack the tokens along the last batch dimension",
         )
+
+
+def check_values(beliefs: Gaussian, values: Tensor, *, carried: bool, frames: Tensor | BlockFrames | None) -> None:
+    """Refuse values without one vector per token, or that frames cannot act on."""
     check_float("values", values, 2)
     lead = beliefs.batch_shape
     try:

@@ -79,7 +79,7 @@ class GaugeTransformer(HookedRootModule):
             stop_at_layer: return the residual state (B, N, d) that enters this block; L for the last state.
 
         Raises:
-            PromptError: more tokens than the context holds, or an id outside the vocabulary.
+            PromptError: no (B, N) whole numbers, more tokens than the context holds, or an id outside the vocabulary.
             OptionError: an unknown return type.
         """
         if return_type not in ("logits", "loss", None):
@@ -190,6 +190,11 @@ class GaugeTransformer(HookedRootModule):
         return torch.tensor(rows, device=self.embed.weight.device)
 
     def _check(self, ids: Tensor) -> None:
+        whole = isinstance(ids, Tensor) and not (ids.is_floating_point() or ids.is_complex() or ids.dtype is torch.bool)
+        if not whole or ids.ndim != 2:
+            kind = f"{ids.dtype} of shape {tuple(ids.shape)}" if isinstance(ids, Tensor) else type(ids).__name__
+            raise PromptError("ids", expected="a tensor of whole numbers, (batch, tokens)", received=kind,
+                              remedy="pass token ids as torch.tensor([[5, 6, 7]])")  # fmt: skip
         if ids.shape[-1] > self.cfg.n_ctx:
             raise PromptError("prompt", expected=f"at most {self.cfg.n_ctx} tokens", received=f"{ids.shape[-1]}",
                               remedy="shorten it, or cut it with --truncate")  # fmt: skip
