@@ -153,6 +153,17 @@ def _distance(law: str, quantity: str) -> float:
     return float(found[quantity].sel(sink="included").mean())
 
 
+def _planted_spans() -> np.ndarray:
+    return 20 * np.exp(0.25 * np.random.default_rng(0).standard_normal(40))
+
+
+def _pooled_span() -> float:
+    back = (torch.arange(100)[:, None] - torch.arange(100)).double()
+    scores = [(-back / span).masked_fill(back < 0, -torch.inf)[None, None] for span in _planted_spans()]
+    found = attention_distance.attention_distance(planted_trace(scores=scores)).values
+    return float(found["span"].sel(sink="included").mean())
+
+
 _ENERGIES = "4,096 rows of the random energy model, n = 256, beta = 1"
 
 CHECKS = (
@@ -236,6 +247,12 @@ CHECKS = (
         catalogue="D5", diagnostic="attention_distance:attention_distance",
         system="weights exp(-r / 8), causal, 256 tokens", quantity="span", expected=8.0, tolerance=0.05 * 8,
         measure=partial(_distance, "exponential", "span"), units="tokens",
+    ),
+    Check(
+        catalogue="D5", diagnostic="attention_distance:attention_distance",
+        system="40 prompts of 100 tokens, weights exp(-r / s), s = 20 tokens with a spread of a quarter",
+        quantity="span, inverse of the mean rate", expected=lambda: float(1 / np.mean(1 / _planted_spans())),
+        tolerance=0.05 * 20, measure=_pooled_span, units="tokens",
     ),
     Check(
         catalogue="D5", diagnostic="attention_distance:attention_distance",

@@ -246,6 +246,15 @@ def test_a_span_beyond_a_quarter_of_the_row_is_refused_for_all_prompts():
     assert (1 / found["decay_rate"] < 25).any()  # although some prompts are within it
 
 
+@pytest.mark.parametrize(("median", "reported", "share"), [(24.0, 20.4, 0.56), (30.0, 21.75, 0.23)])
+def test_what_asking_every_prompt_would_have_kept(median, reported, share):
+    """The numbers of docs/diagnostics/attention_distance.md."""
+    spans = median * np.exp(0.25 * np.random.default_rng(1).standard_normal(200_000))
+    assert spans[spans < 25].mean() == pytest.approx(reported, abs=0.1)
+    assert (spans < 25).mean() == pytest.approx(share, abs=0.01)
+    assert np.isnan(pooled_span(1 / spans, np.full(spans.shape, 100.0))).all() == (median == 30)
+
+
 def test_pseudo_values_of_the_span_are_those_of_its_delete_one_copies():
     rates = np.array([0.11, np.nan, 0.05, 0.2, 0.0, 0.08])
     longest = np.array([99.0, 7.0, 60.0, 99.0, 80.0, 99.0])
