@@ -1,11 +1,26 @@
-"""Changes in series of checkpoints: found where they are, and not found in noise, however correlated."""
+"""Changes in series of checkpoints: found where they are, and not found in noise, however correlated.
+
+`python tests/diagnostics/test_changepoint.py` writes the table of the page from docs/changepoint-level.json.
+"""
+
+import json
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+sys.path.append(str(Path(__file__).parents[1]))  # as a script; under pytest the folder is on the path already
+
+from measured_page import DOCS, analysis, shown, write
+
+from rgprobe.diagnostics import changepoint
 from rgprobe.diagnostics.changepoint import find_changepoints, naive_p_values
 from rgprobe.errors import NumericalRefusal, OptionError
 from rgprobe.testbeds import planted_step
+
+PAGE, RECORD = DOCS / "diagnostics" / "changepoint.md", DOCS / "changepoint-level.json"
+LEVELS = json.loads(RECORD.read_text("utf-8"))
 
 
 def slowly(series, trend):
@@ -61,6 +76,34 @@ def test_false_alarms_stay_near_five_percent_whatever_the_correlation(length, ph
         assert (naive_p_values(noise) <= 0.05).mean() > 0.5
 
 
+def level_table():
+    return {"level": "\n".join(analysis("changepoint_level").table(LEVELS))}
+
+
+def test_the_page_and_the_docstring_say_how_often_noise_was_called_a_change():
+    assert shown(PAGE) == level_table()
+
+    def extremes(phis):
+        shares = [100 * row["share"] for row in LEVELS if row["phi"] in phis]
+        return f"{min(shares):.1f}", f"{max(shares):.1f}"
+
+    inside, near, walk = extremes({0.0, 0.3, 0.6, 0.8, 0.9, 0.95}), extremes({0.98})[1], extremes({1.0})
+    words = " ".join(changepoint.__doc__.split())
+    assert (
+        f"{inside[0]} to {inside[1]}% for phi from 0 to 0.95, up to {near}% at 0.98, and {walk[0]} to {walk[1]}%"
+        in words
+    )
+    assert {row["series"] for row in LEVELS} == {20_000}
+
+
+def test_near_a_random_walk_false_alarms_are_as_frequent_as_the_page_says():
+    module = analysis("changepoint_level")
+    for length, phi in ((8, 0.95), (50, 0.98)):
+        stated = next(r["share"] for r in LEVELS if (r["trend"], r["length"], r["phi"]) == ("constant", length, phi))
+        assert 0.05 < stated < 0.10  # the bound of a test that leaves out the 5% of phi that it does not consider
+        assert module.share("constant", length, phi, 4000) == pytest.approx(stated, abs=4 * (0.06 * 0.94 / 4000) ** 0.5)
+
+
 @pytest.mark.parametrize(("length", "phi"), [(12, 0.3), (12, 0.8), (50, 0.6)])
 def test_a_high_step_is_found_where_it_is(length, phi):
     at = length // 2
@@ -98,3 +141,7 @@ def _with_nan(series):
     series = series.copy()
     series[1, 3] = np.nan
     return series
+
+
+if __name__ == "__main__":
+    write(PAGE, level_table())
