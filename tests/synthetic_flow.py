@@ -76,6 +76,7 @@ def _group(rng, diagnostic, dim, headed, sinked, units, prompts, blocks, heads, 
         "per_prompt": draw([("quantity", len(units)), *sink, ("prompt", prompts), *tail]),
         "verdict": (value[0], words if nulls else np.full(value[1].shape, "descriptive")),
         "trend": draw(trend_dims),
+        "later_trend": draw(trend_dims, offset=-1.0),
     }
     trend_shape = variables["trend"][1].shape
     words = (

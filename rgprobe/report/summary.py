@@ -135,10 +135,11 @@ def _strongest(found: list[Trend]) -> str:
     lines = []
     for trend, each in pairs[:STRONGEST]:
         units = "" if trend.units == "dimensionless" else f" {escaped(trend.units)}"
+        step = f" One step at the input end: without it {signed(trend.later)}." if trend.turns else ""
         lines.append(
             f"<li><b>{escaped(quantity_label(trend.quantity))}</b> {chip(trend.verdict)} {signed(trend.slope)}{units} from "
             f"input end to output end, {signed(trend.slope - each.difference)} in random initialisations; difference "
-            f"{signed(each.difference)} ({number(each.low)} to {number(each.high)})."
+            f"{signed(each.difference)} ({number(each.low)} to {number(each.high)}).{step}"
             f"<small>{escaped(trend.title)}: {escaped(trend.meaning)}</small></li>"
         )
     return (

@@ -58,7 +58,7 @@ def _row(trend: Trend) -> str:
 
 def _later(trend: Trend) -> str:
     """The slope without the first depth, where it has the other sign: the line through all is then one step."""
-    if not trend.slope * trend.later < 0:
+    if not trend.turns:
         return ""
     return f"<div><small>without the first depth</small> {signed(trend.later)}</div>"
 

@@ -69,6 +69,11 @@ class Trend:
     against: tuple[Against, ...]
     cells: dict[str, Counter[str]]
 
+    @property
+    def turns(self) -> bool:
+        """Whether the slope has the other sign without the first depth: then it is one step at the input end."""
+        return self.slope * self.later < 0
+
 
 @dataclass(frozen=True)
 class Standing:

@@ -43,6 +43,14 @@ def test_with_enough_it_names_what_beat_its_null_and_what_did_not(words):
     assert f"more than random initialisations show {len(beaten)} trends" in text
 
 
+def test_a_trend_that_is_one_step_at_the_input_end_says_so(words):
+    flow = synthetic_flow(nulls=5, prompts=20)
+    turned = [trend for trend in trends(flow) if trend.turns]
+    assert 0 < len(turned) < len(trends(flow))
+    assert words(flow).count("without the first depth") == len(turned)
+    assert "One step at the input end: without it" in words(flow)
+
+
 def test_levels_stand_in_order_and_causal_is_not_claimed(words):
     text = words(synthetic_flow())
     places = [text.index(level) for level in ("identity", "descriptive true", "beats null more", "causal shown")]
