@@ -8,6 +8,7 @@ from functools import lru_cache, partial
 import numpy as np
 import torch
 import xarray as xr
+from scipy.optimize import brentq
 from torch import Tensor
 
 from rgprobe.diagnostics import gauge_temperature, response, rotated_keys, temperature
@@ -37,6 +38,20 @@ def _scores(beta: float) -> Tensor:
 def _temperature(beta: float, quantity: str) -> float:
     found = temperature.temperature(planted_trace(scores=[_scores(beta)], causal=False)).values
     return float(found[quantity].sel(sink="included").mean())
+
+
+def _half_ruled_out() -> float:
+    """By T1 this row is condensed: its scores spread by 10 nats."""
+    scores = torch.zeros(1, 1, KEYS, KEYS, dtype=torch.float64)
+    scores[..., ::2] = -20
+    found = temperature.temperature(planted_trace(scores=[scores], causal=False)).values
+    return float(found["theta_entropy"].sel(sink="included").item())
+
+
+def _theta_of_half() -> float:
+    """sqrt(2 ln n) / beta, where beta solves S_REM(n, beta) = ln (n / 2)."""
+    beta = brentq(lambda b: random_energy.exact(KEYS, b)["entropy"] - np.log(KEYS / 2), 0.5, 3.0)
+    return float(random_energy.critical_beta(KEYS) / beta)
 
 
 @lru_cache
@@ -130,6 +145,16 @@ CHECKS = (
         catalogue="D3", diagnostic="temperature:temperature", system=_planted(2.0),
         quantity="theta = sqrt(2 ln n) / std(s)", expected=float(np.sqrt(2 * np.log(KEYS)) / 2),
         tolerance=0.03 * float(np.sqrt(2 * np.log(KEYS)) / 2), measure=partial(_temperature, 2.0, "theta"),
+    ),
+    Check(
+        catalogue="D3", diagnostic="temperature:temperature", system=_planted(2.0),
+        quantity="theta_entropy = sqrt(2 ln n) / beta_entropy", expected=float(np.sqrt(2 * np.log(KEYS)) / 2),
+        tolerance=0.03 * float(np.sqrt(2 * np.log(KEYS)) / 2), measure=partial(_temperature, 2.0, "theta_entropy"),
+    ),
+    Check(
+        catalogue="D3", diagnostic="temperature:temperature", system="256 keys, 128 of equal weight, the others 20 nats below",
+        quantity="theta_entropy, of Gaussian scores with the entropy ln 128", expected=_theta_of_half, tolerance=0.01,
+        measure=_half_ruled_out,
     ),
     Check(
         catalogue="D3", diagnostic="gauge_temperature:gauge_temperature",
