@@ -57,11 +57,7 @@ def train_command(
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress bar.")] = False,
     debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of a failure.")] = False,
 ) -> None:
-    """Train a small model on real text and write a checkpoint that rgprobe can load.
-
-    Raises:
-        RGProbeError: whatever `rgprobe.models.training.train` raises; the command line turns it into an exit status.
-    """
+    """Train a small model on real text and write a checkpoint that rgprobe can load."""
     options = TrainingOptions(
         out=out,
         family=family,

@@ -19,7 +19,9 @@ from rgprobe.probe.weight_headers import read_shapes
 __all__ = ["CheckpointDirectory", "inspect_directory"]
 
 PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
-PICKLE_INDEX = "pytorch_model.bin.index.json"
+PICKLE = "pytorch_model.bin"
+PICKLE_INDEX = f"{PICKLE}.index.json"
+GAUGE = "gauge_transformer"
 JSON_LIMIT = 64 * 2**20  # bytes: the index of a model of a trillion parameters is smaller
 TOKENIZER_LIMIT = 2**30
 LAYERS = ("num_hidden_layers", "n_layer", "n_layers", "num_layers", "encoder_layers", "decoder_layers")
@@ -73,13 +75,14 @@ def inspect_directory(path: Path, *, allow_pickle: bool = False) -> CheckpointDi
 
     Args:
         path: a directory in Hugging Face format.
-        allow_pickle: accept pickled weights; they are then read with torch's `weights_only=True`.
+        allow_pickle: accept pickled weights, pytorch_model.bin or the files of its index; they are then read with torch's
+            `weights_only=True`. Gauge checkpoints are never read from pickles.
 
     Raises:
         CheckpointError: the directory, its config.json or its weights are missing, malformed or unsafe.
     """
     config = _read_config(path)
-    weights = _weight_files(path, allow_pickle=allow_pickle)
+    weights = _weight_files(path, config, allow_pickle=allow_pickle)
     _check_weight_files(path, config, weights)
     _check_companions(path)
     digested = ["config.json", *(w.name for w in weights), *(n for n in TOKENIZER_FILES if (path / n).is_file())]
@@ -175,22 +178,28 @@ def _check_weight_files(path: Path, config: dict[str, Any], weights: tuple[Path,
                            "use the config.json that was saved with these weights")  # fmt: skip
 
 
-def _weight_files(path: Path, *, allow_pickle: bool) -> tuple[Path, ...]:
+def _weight_files(path: Path, config: dict[str, Any], *, allow_pickle: bool) -> tuple[Path, ...]:
     index = path / "model.safetensors.index.json"
     if index.is_file():
         return _indexed_files(index, ".safetensors")
     found = tuple(sorted(path.glob("*.safetensors")))
     if found:
         return found
-    pickles = tuple(sorted(file for pattern in PICKLES for file in path.glob(pattern)))
-    if pickles and allow_pickle:
-        index = path / PICKLE_INDEX
-        return _indexed_files(index, ".bin") if index.is_file() else pickles
-    received = f"only pickled weights ({pickles[0].name}), which can run code" if pickles else "no weight file"
-    remedy = (
-        "convert them to safetensors, or pass allow_pickle=True" if pickles else "save the model with save_pretrained"
-    )
-    raise CheckpointError(str(path), expected="model.safetensors", received=received, remedy=remedy)
+    pickles = sorted({file.name for pattern in PICKLES for file in path.glob(pattern)})
+    if not pickles:
+        raise _refusal(path, "model.safetensors", "no weight file", "save the model with save_pretrained")
+    received = f"only pickled weights ({', '.join(pickles[:3])}), which can run code"
+    if config["model_type"] == GAUGE:
+        remedy = "save it with GaugeTransformer.save_pretrained: gauge checkpoints are never read from pickles"
+        raise _refusal(path, "model.safetensors", received, remedy)
+    if not (path / PICKLE_INDEX).is_file() and PICKLE not in pickles:  # transformers reads no other name
+        remedy = f"convert the weights to safetensors, or name them {PICKLE} and pass allow_pickle=True"
+        raise _refusal(path, f"model.safetensors, or {PICKLE} where pickles are allowed", received, remedy)
+    if not allow_pickle:
+        raise _refusal(path, "model.safetensors", received, "convert them to safetensors, or pass allow_pickle=True")
+    if (path / PICKLE_INDEX).is_file():
+        return _indexed_files(path / PICKLE_INDEX, ".bin")
+    return (path / PICKLE,)  # what else is there belongs to its training
 
 
 def _indexed_files(index: Path, suffix: str) -> tuple[Path, ...]:

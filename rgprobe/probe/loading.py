@@ -57,7 +57,8 @@ def load(
         device: "auto" (CUDA where there is one), "cpu", "cuda" or "cuda:N". Ignored for a model already in hand.
         dtype: of the weights of a checkpoint. Statistics are never computed below float32. Ignored for a model in hand.
         revision: of a hub id.
-        allow_pickle: accept pickled weights, read with `weights_only=True`.
+        allow_pickle: accept pickled weights of a checkpoint in Hugging Face format, `pytorch_model.bin`, read with
+            `weights_only=True`.
         device_map: of a checkpoint in Hugging Face format, instead of `device`: "auto" spreads it over the GPUs there are, then
             memory, then disk; or a device, "cpu" or "disk" for each module. See `docs/scaling.md`.
         max_memory: per device number and "cpu", for `device_map`, such as {0: "70GiB", "cpu": "200GiB"}.
@@ -276,11 +277,10 @@ def find_device(device: str) -> str:
 
 
 def _dtype(dtype: str | torch.dtype) -> torch.dtype:
-    if isinstance(dtype, torch.dtype):
-        return dtype
-    if dtype not in DTYPES:
+    found = dtype if isinstance(dtype, torch.dtype) else DTYPES.get(str(dtype))
+    if found is None or found not in DTYPES.values():
         raise OptionError("dtype", expected=" | ".join(DTYPES), received=repr(dtype), remedy="choose one of these")
-    return DTYPES[dtype]
+    return found
 
 
 def _count(model: nn.Module) -> int:

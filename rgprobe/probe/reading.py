@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -170,7 +171,10 @@ def _culprit(directory: CheckpointDirectory) -> str:
 
 
 def first_line(error: BaseException) -> str:
-    """What an error of another library says, in one line."""
+    """What an error of another library says, in one line; never torch's advice to read a pickle without its guard."""
+    if "weights_only" in str(error):
+        called = re.search(r"GLOBAL ([\w.]+)", str(error))
+        return f"a pickle of more than tensors{f', which would use {called[1]}' if called else ''}"
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return (lines[0].removeprefix("Got: ") if lines else type(error).__name__)[:300]
 

@@ -2,11 +2,15 @@
 
 import errno
 import json
+import shutil
 import struct
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+
+from rgprobe.errors import OptionError
+from rgprobe.probe.loading import load
 
 TEXT = ("--text", "Now is the winter")
 
@@ -84,8 +88,33 @@ def test_pickle_is_refused_unless_asked_for(run_tiny, checkpoint):
     tensors = load_file(checkpoint / "model.safetensors")
     (checkpoint / "model.safetensors").unlink()
     torch.save(tensors, checkpoint / "pytorch_model.bin")
-    refused(run_tiny(*TEXT), "pytorch_model.bin", "pickle")
+    torch.save({"step": 3}, checkpoint / "optimizer.pt")
+    refused(run_tiny(*TEXT), "pytorch_model.bin", "pickle", "or pass allow_pickle=True")
     assert run_tiny(*TEXT, "--allow-pickle").code == 0
+
+
+@pytest.mark.parametrize("names", [["model.pt"], ["model.pt", "optimizer.pt"]])
+def test_a_pickle_of_another_name_gets_a_remedy_that_works(run_tiny, checkpoint, names):
+    tensors = load_file(checkpoint / "model.safetensors")
+    (checkpoint / "model.safetensors").unlink()
+    for name in names:
+        torch.save(tensors, checkpoint / name)
+    for asked in ((), ("--allow-pickle",)):
+        refused(run_tiny(*TEXT, *asked), ", ".join(names), "or name them pytorch_model.bin and pass allow_pickle=True")
+    (checkpoint / "model.pt").rename(checkpoint / "pytorch_model.bin")
+    assert run_tiny(*TEXT, "--allow-pickle").code == 0
+
+
+def test_gauge_checkpoints_are_never_pickles(run_tiny, gauge_checkpoint, tmp_path):
+    copied = shutil.copytree(gauge_checkpoint, tmp_path / "gauge")
+    torch.save(load_file(copied / "model.safetensors"), copied / "pytorch_model.bin")
+    (copied / "model.safetensors").unlink()
+    for asked in ((), ("--allow-pickle",)):
+        outcome = run_tiny(*TEXT, *asked, source=copied)
+        refused(
+            outcome, "pytorch_model.bin", "save it with GaugeTransformer.save_pretrained", "never read from pickles"
+        )
+        assert "allow_pickle" not in outcome.err
 
 
 def test_pickle_that_runs_code_is_never_read(run_tiny, checkpoint, tmp_path):
@@ -95,8 +124,16 @@ def test_pickle_that_runs_code_is_never_read(run_tiny, checkpoint, tmp_path):
 
     (checkpoint / "model.safetensors").unlink()
     torch.save({"model.norm.weight": Payload()}, checkpoint / "pytorch_model.bin")
-    refused(run_tiny(*TEXT, "--allow-pickle"), "tiny")
+    outcome = run_tiny(*TEXT, "--allow-pickle")
+    refused(outcome, "tiny", "a pickle of more than tensors, which would use io.open")
+    assert "weights_only" not in outcome.err  # torch advises to read it without its guard
     assert not (tmp_path / "ran").exists()
+
+
+def test_dtype_that_is_no_precision_is_no_fault_of_the_checkpoint(checkpoint, unchecked_types):
+    for dtype in (torch.int8, torch.bool, torch.complex64, "int8", 32):
+        with pytest.raises(OptionError, match=r"^dtype: expected float32 \| float64"):
+            load(checkpoint, dtype=dtype)
 
 
 @pytest.mark.parametrize("key", ["auto_map", "trust_remote_code"])

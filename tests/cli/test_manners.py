@@ -24,6 +24,7 @@ def test_without_a_command_there_is_help(rgprobe):
 @pytest.mark.parametrize("command", sorted(SHORT))
 def test_every_command_can_be_quiet_and_can_show_where_it_failed(rgprobe, command):
     shown = rgprobe(command, "--help").out
+    assert "Raises" not in shown  # which is for those who call it from Python
     assert "--debug" in shown
     assert "--quiet" in shown or command == "info"  # which has nothing to be quiet about
 
