@@ -173,6 +173,19 @@ def test_clusters_of_a_tree_are_whole_numbers(number):
     assert TREE.loss(np.int64(2)) == TREE.loss(2)
 
 
+@pytest.mark.parametrize("height", ["0.1", [0.1], -1, float("nan")])
+def test_heights_of_a_tree_are_numbers(height):
+    with pytest.raises(OptionError, match=r"^height: expected a number of nats >= 0"):
+        TREE.cut(height=height)
+    assert TREE.cut(height=np.float32(0)).tolist() == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize("layers", [0, -1, *NO_WHOLE[:3]])
+def test_layers_to_be_read_are_whole_numbers(layers):
+    with pytest.raises(OptionError, match=r"^layers: expected a whole number >= 1"):
+        rg.load("standard-small", layers=layers)
+
+
 def test_labels_of_a_tree_are_texts():
     with pytest.raises(BadInput, match="labels: expected 4 strings, one per token, received an entry of type int"):
         condense(np.eye(4) * 0.6 + 0.1, labels=[0, 1, 2, 3])

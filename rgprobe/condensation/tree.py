@@ -117,7 +117,7 @@ class CondensationTree:
             )
         if n_clusters is not None:
             return self._labels_after(self.n_leaves - self._checked(n_clusters))
-        if not (height is not None and height >= 0):
+        if not (isinstance(height, (int, float, np.number)) and height >= 0):
             raise OptionError(
                 "height", expected="a number of nats >= 0", received=f"{height}", remedy="see tree.heights"
             )

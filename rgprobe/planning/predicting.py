@@ -10,6 +10,7 @@ from pathlib import Path
 
 from threadpoolctl import threadpool_limits
 
+from rgprobe.checks import whole_number
 from rgprobe.diagnostics import applicable, select
 from rgprobe.errors import OptionError
 from rgprobe.planning.rates import Rates
@@ -160,9 +161,7 @@ def _check(tokens: int, prompts: int, nulls: int, shuffles: int, context: int | 
         ("nulls", nulls, 0),
         ("shuffles", shuffles, 0),
     ):
-        if value < least:
-            raise OptionError(name, expected=f"a whole number of at least {least}", received=str(value),
-                              remedy="pass more")  # fmt: skip
+        whole_number(name, value, least=least)
     if context is not None and tokens > context:
         raise OptionError("tokens", expected=f"at most {context:,}, the context", received=f"{tokens:,}",
                           remedy="plan for shorter prompts")  # fmt: skip

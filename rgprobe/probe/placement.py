@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from rgprobe.checks import whole_number
 from rgprobe.errors import CheckpointError, OptionError
 from rgprobe.probe.checkpoint import CheckpointDirectory
 
@@ -38,9 +39,9 @@ class Placement:
         if self.device_map is None and (self.max_memory is not None or self.offload_folder is not None):
             raise OptionError("max_memory, offload_folder", expected="a device_map that they apply to", received="none",
                               remedy='pass device_map="auto"')  # fmt: skip
-        if self.layers is not None and (isinstance(self.layers, bool) or self.layers < 1):
-            raise OptionError("layers", expected="a whole number >= 1", received=repr(self.layers),
-                              remedy="leave it out for all")  # fmt: skip
+        if self.layers is not None:
+            whole = whole_number("layers", self.layers, least=1, remedy="leave it out for all")
+            object.__setattr__(self, "layers", whole)  # a plain int: configurations are JSON
 
     def keywords(self) -> dict[str, Any]:
         """For `from_pretrained`."""
