@@ -63,7 +63,7 @@ def temperature_map(flow: RGFlow) -> Figure:
             _write(axes, theta, mesh.to_rgba(shown))
         _frame(axes, heads, blocks)
         bar = figure.colorbar(mesh, ax=axes, aspect=14, pad=0.02, fraction=0.05)
-        _scale(bar, low, high)
+        _scale(bar, low, high, "θ by entropy (dimensionless)" if by_entropy else "θ (dimensionless)")
         if by_entropy:
             _name(bar, low, high)
         return finished(figure)
@@ -106,19 +106,19 @@ def _write(axes: Axes, theta: np.ndarray, colours: np.ndarray) -> None:
                       color="white" if dark[row, column] else INK)  # fmt: skip
 
 
-def _scale(bar: Colorbar, low: float, high: float) -> None:
-    """Round numbers on the left of the bar."""
+def _scale(bar: Colorbar, low: float, high: float, label: str) -> None:
+    """Round numbers on the right of the bar, what they are on its left."""
     ticks, words = log_ticks(low, high)
     bar.ax.yaxis.set_ticks_position("right")
     bar.set_ticks([10**tick for tick in ticks], labels=words)
     bar.ax.minorticks_off()
     bar.outline.set_visible(False)
-    bar.set_label("θ (dimensionless)")
+    bar.set_label(label)
     bar.ax.yaxis.set_label_position("left")
 
 
 def _name(bar: Colorbar, low: float, high: float) -> None:
-    """On the right of the bar the words, each at the middle of its range."""
+    """Right of the numbers the words, each at the middle of its range."""
     named = [(max(low, start), min(high, stop), name) for name, start, stop in PHASES if start < high and stop > low]
     span = np.log(high / low)
     middles = [np.log(np.sqrt(start * stop) / low) / span for start, stop, _ in named]
