@@ -44,12 +44,12 @@ def pooled_temperature(theta: np.ndarray) -> np.ndarray:
 
 
 def phases(theta: np.ndarray) -> np.ndarray:
-    """0 exploration, 1 crossover, 2 condensed: conventions, of any shape."""
+    """0 exploration, 1 crossover, 2 condensed: conventions, of any shape, for theta_entropy."""
     return (theta <= EXPLORATION).astype(int) + (theta < CONDENSED)
 
 
 def passages(theta: np.ndarray) -> dict[str, np.ndarray]:
-    """Shares of heads (seed) by what they did along the steps; theta is (seed, step, block, head).
+    """Shares of heads (seed) by what they did along the steps; theta_entropy is (seed, step, block, head).
 
     `in order`: exploration, crossover and condensed, each seen at a checkpoint, and never back. `skipped`: from exploration to
     condensed between two checkpoints, never back. `halted`: left exploration, never back, and ended in the crossover. `stayed`:

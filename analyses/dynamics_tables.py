@@ -13,6 +13,7 @@ from artefacts import save_figure
 __all__ = ["draw", "tables"]
 
 FAMILIES = ("standard", "gauge")
+WAYS = (("heads", "spread of scores"), ("heads_by_entropy", "entropy of weights"))
 COLOURS = {"standard": "#1f6fb2", "gauge": "#c4552d", "across": "#6a7078"}
 QUANTITIES = (
     "attention_entropy: normalised_entropy", "attention_distance: distance", "elimination: kl_to_output",
@@ -48,23 +49,24 @@ def spoken(found: list[float], digits: int = 3, *, sign: bool = False) -> str:
     return f"{mean:{form}}" + (f" ({low:{form}} to {high:{form}})" if np.isfinite(low) else "")
 
 
-def theta_of(record: dict[str, Any], family: str) -> np.ndarray:
-    """Seed, step, block, head."""
-    return np.array(record["heads"][family])
+def theta_of(record: dict[str, Any], family: str, *, heads: str = "heads") -> np.ndarray:
+    """Seed, step, block, head: of the spread of scores (`heads`), or of the entropy of weights (`heads_by_entropy`)."""
+    return np.array(record[heads][family])
 
 
 def temperature(record: dict[str, Any]) -> str:
     """Pooled over heads: at the ends, their ratio, and when half of the way was covered."""
     rows = []
-    for family in FAMILIES:
-        pooled = answers.pooled_temperature(theta_of(record, family))
+    for family, heads, name in ((family, *way) for family in FAMILIES for way in WAYS):
+        pooled = answers.pooled_temperature(theta_of(record, family, heads=heads))
         ratio = [float(np.exp(x)) for x in answers.over_seeds(np.log(pooled[:, -1] / pooled[:, 0]))]
         middle = answers.over_seeds([answers.half_way(record["steps"], np.log(each)) for each in pooled])
         lowest = [record["steps"][k] for k in pooled.argmin(1)]
-        rows.append([family, spoken(answers.over_seeds(pooled[:, 0])), spoken(answers.over_seeds(pooled[:, -1])),
+        rows.append([family, name, spoken(answers.over_seeds(pooled[:, 0])), spoken(answers.over_seeds(pooled[:, -1])),
                      spoken(ratio), spoken(middle), ", ".join(map(str, lowest))])  # fmt: skip
     head = [
         "family",
+        "from",
         "at step 0",
         "at the end",
         "ratio",
@@ -75,10 +77,10 @@ def temperature(record: dict[str, Any]) -> str:
 
 
 def phases(record: dict[str, Any]) -> str:
-    """Shares of heads at some steps, and what heads did along the way."""
+    """Shares of heads at some steps, and what heads did along the way, by the temperature that words of phase are for."""
     rows = []
     for family in FAMILIES:
-        theta = theta_of(record, family)
+        theta = theta_of(record, family, heads="heads_by_entropy")
         words = answers.phases(theta).reshape(*theta.shape[:2], -1)
         for k, step in enumerate(record["steps"]):
             if k % 3 == 0 or step >= 59:
@@ -86,7 +88,7 @@ def phases(record: dict[str, Any]) -> str:
                 rows.append([family, str(step), *(f"{100 * mean:.0f}%" for mean, _, _ in shares)])
     ways = []
     for family in FAMILIES:
-        found = answers.passages(theta_of(record, family))
+        found = answers.passages(theta_of(record, family, heads="heads_by_entropy"))
         ways.append([family, *(f"{100 * mean:.0f}% ({100 * max(low, 0):.0f} to {100 * min(high, 1):.0f})"
                                for mean, low, high in map(answers.over_seeds, found.values()))])  # fmt: skip
     first = markdown(["family", "step", "exploration", "crossover", "condensed"], rows)
@@ -205,10 +207,10 @@ def plain_ticks(axis: Any, values: Sequence[float]) -> None:
 
 
 def draw_temperature(record: dict[str, Any], left: Any, right: Any) -> None:
-    """Pooled temperature of every run, and shares of heads that explore or are condensed."""
+    """Pooled temperature of every run from its entropy, and shares of heads that explore or are condensed."""
     steps = np.array(record["steps"])
     for family in FAMILIES:
-        theta = theta_of(record, family)
+        theta = theta_of(record, family, heads="heads_by_entropy")
         for seed, each in enumerate(answers.pooled_temperature(theta)):
             left.plot(steps, each, color=COLOURS[family], lw=0.9, label=family if seed == 0 else None)
         words = answers.phases(theta).reshape(*theta.shape[:2], -1)

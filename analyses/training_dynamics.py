@@ -153,7 +153,8 @@ def answered(folder: Path) -> dict[str, Any]:
         for node in data.children
         for quantity in data[node]["quantity"].values
     }
-    theta = data["temperature"]["value"].sel(quantity="theta").isel(sink=0).sel(run=order)
+    temperatures = data["temperature"]["value"].isel(sink=0).sel(run=order)
+    theta, theta_entropy = (temperatures.sel(quantity=name) for name in ("theta", "theta_entropy"))
     kinds = {kind: _measured(place, kind, runs) for kind in ("weights", "attention", "updates")}
     moved = {kind: kinds[kind] for kind in ("weights", "attention") if kinds[kind]}
     steps = [int(step) for step in theta["step"].values]
@@ -164,6 +165,7 @@ def answered(folder: Path) -> dict[str, Any]:
                   for node in data.children for q in data[node]["quantity"].values},
         "curves": curves,
         "heads": _heads(theta, runs),
+        "heads_by_entropy": _heads(theta_entropy, runs),
         "changes": json.loads(changes(swept).to_json(orient="records")),
         "false_alarms": answers.false_alarms(len(steps)),
         "motion": answers.motion(moved, rates, displacement_exponent),
