@@ -50,15 +50,18 @@ def test_another_seed_draws_other_nulls_and_measures_the_same(flow):
     assert not np.allclose(mine["null"][0, 2], theirs["null"][0, 2])
 
 
+# made of all prompts together, or completed by the null, which runs of one prompt here do not have
+SHARED = {"attention_distance": "span", "consensus": "fraction_below", "plateau": "kernel_distance_to_init"}
+
+
 def test_a_prompts_numbers_do_not_depend_on_its_company(flow):
     for index in (0, 2, 4):
         alone = rg.run(tiny_models.llama(), [PROMPTS[index]], nulls=0, positions=6)
         for name in flow.diagnostics:
             together = flow.to_xarray()[name]["per_prompt"].isel(prompt=[index])
             single = alone.to_xarray()[name]["per_prompt"]
-            if name in ("consensus", "plateau"):  # completed by the null, which runs of one prompt here do not have
-                kept = [q for q in single["quantity"].values if q not in ("fraction_below", "kernel_distance_to_init")]
-                together, single = together.sel(quantity=kept), single.sel(quantity=kept)
+            kept = [q for q in single["quantity"].values if q != SHARED.get(name)]
+            together, single = together.sel(quantity=kept), single.sel(quantity=kept)
             # padding to the longest prompt may regroup a sum: rounding only
             np.testing.assert_allclose(together.values, single.values, rtol=1e-12, atol=1e-14, err_msg=name)
 
