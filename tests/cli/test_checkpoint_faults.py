@@ -125,7 +125,9 @@ def test_pickle_that_runs_code_is_never_read(run_tiny, checkpoint, tmp_path):
     (checkpoint / "model.safetensors").unlink()
     torch.save({"model.norm.weight": Payload()}, checkpoint / "pytorch_model.bin")
     outcome = run_tiny(*TEXT, "--allow-pickle")
-    refused(outcome, "tiny", "a pickle of more than tensors, which would use io.open")
+    refused(
+        outcome, "tiny", "a pickle of more than tensors, which would use", "io.open"
+    )  # _io.open from Python 3.13 on
     assert "weights_only" not in outcome.err  # torch advises to read it without its guard
     assert not (tmp_path / "ran").exists()
 
