@@ -70,8 +70,9 @@ def write_tree(tree: xr.DataTree, path: Path) -> None:
     # a copy shares no object with the caller's, so that encoding leaves no trace in it; and it is made in memory, because
     # a disk that fills up under the HDF5 library leaves it in a state that crashes the process when it exits
     with _without_a_cluster():
-        content = tree.copy().to_netcdf(None, engine="h5netcdf", encoding=encoding)
-    write_bytes(path, bytes(content))
+        # bytes of their own: a view that outlives an error into the interpreter's end takes its buffer down with it
+        content = bytes(tree.copy().to_netcdf(None, engine="h5netcdf", encoding=encoding))
+    write_bytes(path, content)
 
 
 def read_tree(path: Path) -> xr.DataTree:
