@@ -26,6 +26,7 @@ from rgprobe.data import load_prompts
 from rgprobe.errors import OptionError
 from rgprobe.models.shipped import prompts_unseen_by
 from rgprobe.probe.model import Probe
+from rgprobe.probe.prompts import unpadded
 
 SCALED = tuple(claim for claim in CLAIMS if claim.scales)
 
@@ -42,7 +43,7 @@ def main() -> None:
         prompts = load_prompts(prompts_unseen_by(arguments.source))
         found = measure(rg.load(arguments.source), prompts, nulls=arguments.nulls)
         print(
-            f"logits deviate by {found['deviation']:.3g}; final gains of random initialisations x {_listed(found['gains'])}\n"
+            f"logits deviate by {found['deviation']:.3g}; gains of random initialisations x {_listed(found['gains'])}\n"
         )
         print("\n".join(table(found["claims"], shuffled=False)))
         keep(found)
@@ -51,13 +52,13 @@ def main() -> None:
 def measure(probe: Probe, prompts: list[str], *, nulls: int) -> dict[str, Any]:
     """Every claim that grows with the scale of logits, against random initialisations of equal scale."""
     encoded = [prompt.ids for prompt in probe.encode(prompts)]
-    traced, wanted = rg.trace(probe, encoded), logit_deviation(probe, encoded)
+    traced, wanted = rg.trace(probe, unpadded(encoded)), logit_deviation(probe, encoded)
     scaled, gains = [], []
     for seed in range(nulls):
         with probe.randomised(seed) as null:
             gains.append(wanted / logit_deviation(null, encoded))
             multiply_final_gain(null, gains[-1])
-            scaled.append(rg.trace(null, encoded))
+            scaled.append(rg.trace(null, unpadded(encoded)))
     flow = rg.measure(traced, diagnostics=sorted({claim.diagnostic for claim in SCALED}), random_inits=scaled)
     texts = {claim.text for claim in SCALED}
     rows = [without_nan(row) for row in decided([flow]) if row["claim"] in texts]

@@ -52,11 +52,12 @@ def assemble_node(diagnostic: Diagnostic, measured: Measurement, nulls: NullMeas
     drawn = _drawn(diagnostic, measured, nulls)
     # beliefs decide it: thermal ones live on blocks, lens ones on states
     depth = next(str(dim) for dim in per_prompt.dims if dim in ("block", "state", "transition"))
+    curves = {name: (_head_mean(null), by_seed) for name, (null, by_seed) in drawn.items()}
     node = xr.merge(
         [
-            _compared(per_prompt, [Against(per_prompt, *null) for null in drawn.values()], list(drawn), seed=seed),
-            _trend(per_prompt, drawn, depth, "trend", seed=seed),
-            _trend(per_prompt, drawn, depth, "later_trend", part=slice(1, None), seed=seed),
+            _compared(per_prompt, {name: _comparison(per_prompt, *null) for name, null in drawn.items()}, seed=seed),
+            _trend(_head_mean(per_prompt), curves, depth, "trend", seed=seed),
+            _trend(_head_mean(per_prompt), curves, depth, "later_trend", first=1, seed=seed),
             measured.details,
         ],
         compat="no_conflicts",
@@ -127,45 +128,33 @@ def _drawn(
     return {name: (null.where(~null["quantity"].isin(exact)), by_seed) for name, (null, by_seed) in found.items()}
 
 
-@dataclass(frozen=True)
-class Against:
-    """A null, and the values that are set against it."""
-
-    values: xr.DataArray
-    null: xr.DataArray
-    by_seed: bool
-
-    def comparison(self) -> Comparison:
-        """Of values by prompt with draws of the null."""
-        compare = compare_with_seeds if self.by_seed else compare_with_draws
-        return compare(self.values.values, self.null.values)
+def _comparison(values: xr.DataArray, null: xr.DataArray, by_seed: bool) -> Comparison:
+    """Of values by prompt with draws of a null."""
+    return (compare_with_seeds if by_seed else compare_with_draws)(values.values, null.values)
 
 
 def _trend(
-    per_prompt: xr.DataArray,
-    drawn: dict[str, tuple[xr.DataArray, bool]],
+    curve: xr.DataArray,
+    nulls: dict[str, tuple[xr.DataArray, bool]],
     depth: str,
     name: str,
     *,
     seed: int,
-    part: slice = slice(None),
+    first: int = 0,
 ) -> xr.Dataset:
-    """Slopes over a part of the depths, compared with each null over the depths where both are defined."""
-    relative = np.linspace(0, 1, per_prompt.sizes[depth])[part]
-    curve = _head_mean(per_prompt).isel({depth: part})
-    against = []
-    for null, by_seed in drawn.values():
-        curves = _head_mean(null).isel({depth: part})
-        common = _defined(curve) & _defined(curves).all("draw")
-        against.append(Against(_slope(curve.where(common), depth, relative),
-                               _slope(curves.where(common), depth, relative).transpose("draw", ...), by_seed))  # fmt: skip
-    found = _compared(_slope(curve, depth, relative), against, list(drawn), seed=seed, prefix=f"{name}_")
+    """Slopes of head means from the depth `first` on, compared with each null over the depths where both are defined."""
+    relative, later = np.linspace(0, 1, curve.sizes[depth])[first:], {depth: slice(first, None)}
+    curve, comparisons = curve.isel(later), {}
+    for null_name, (null, by_seed) in nulls.items():
+        drawn = null.isel(later)
+        common = _defined(curve) & _defined(drawn).all("draw")
+        own, of_null = (_slope(each.where(common), depth, relative) for each in (curve, drawn))
+        comparisons[null_name] = _comparison(own, of_null, by_seed)
+    found = _compared(_slope(curve, depth, relative), comparisons, seed=seed, prefix=f"{name}_")
     return found.rename({f"{name}_value": name})
 
 
-def _compared(
-    per_prompt: xr.DataArray, against: Sequence[Against], nulls: Sequence[str], *, seed: int, prefix: str = ""
-) -> xr.Dataset:
+def _compared(per_prompt: xr.DataArray, by_null: dict[str, Comparison], *, seed: int, prefix: str = "") -> xr.Dataset:
     values = per_prompt.values
     dims = per_prompt.dims[1:]
     coords = {name: coord for name, coord in per_prompt.coords.items() if "prompt" not in coord.dims}
@@ -173,20 +162,20 @@ def _compared(
     with np.errstate(invalid="ignore"):
         mean = np.where(np.isfinite(values).any(0), np.nansum(values, 0) / np.isfinite(values).sum(0).clip(1), np.nan)
     node = xr.Dataset({"value": (dims, mean), "value_low": (dims, low), "value_high": (dims, high)}, coords=coords)
-    comparisons = [each.comparison() for each in against]
-    if comparisons:
-        node = node.assign_coords(null_model=list(nulls))
+    if by_null:
+        comparisons = list(by_null.values())
+        node = node.assign_coords(null_model=list(by_null))
         for name in FIELDS:
             node[name] = (("null_model", *dims), np.stack([getattr(c, name) for c in comparisons]))
         significant = [significant_in_families(comparison.p_value, dims) for comparison in comparisons]
         node["significant"] = (("null_model", *dims), np.stack(significant).astype(np.int8))
-        carries = zip(nulls, (comparison.carries for comparison in comparisons), strict=True)
+        carries = zip(by_null, (comparison.carries for comparison in comparisons), strict=True)
         node.attrs["interval_carries"] = "; ".join(f"{name}: variance of {what}" for name, what in carries)
         words = [_verdicts(mean, c, beaten) for c, beaten in zip(comparisons, significant, strict=True)]
         node["verdict_by_null"] = (("null_model", *dims), np.stack(words).astype(object))
     verdict = np.where(np.isfinite(mean), "descriptive", "")
-    if "random_init" in nulls:
-        verdict = words[list(nulls).index("random_init")]
+    if "random_init" in by_null:
+        verdict = words[list(by_null).index("random_init")]
     node["verdict"] = (dims, verdict.astype(object))
     return node.rename({name: f"{prefix}{name}" for name in node.data_vars}) if prefix else node
 

@@ -21,9 +21,8 @@ from rgprobe.files import write_bytes
 
 __all__ = ["StoredTree", "read_tree", "write_tree"]
 
-_ALONE = (
-    threading.RLock()
-)  # dask's settings are of the process: threads that set and restore them in turn would mix them up
+# dask's settings are of the process: threads that set and restore them in turn would mix them up
+_ALONE = threading.RLock()
 LARGEST_RATIO = 1032  # the most by which deflate, the compression of these files, shortens anything
 
 

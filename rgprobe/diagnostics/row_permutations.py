@@ -27,9 +27,8 @@ def permuted_rows(
         ([0.0, 1.0, 2.0], 6.0, [7.0, 8.0])
     """
     allowed = np.broadcast_to(allowed, patterns.shape)
-    last = 2.0 + np.arange(
-        patterns.shape[-1]
-    )  # hidden keys stand behind, in order, where weights come from and where they go
+    # hidden keys stand behind, in order, where weights come from and where they go
+    last = 2.0 + np.arange(patterns.shape[-1])
     source = np.where(allowed, generator.random(patterns.shape), last).argsort(-1)
     place = np.argsort(~allowed, axis=-1, kind="stable")
     drawn = np.empty_like(patterns)

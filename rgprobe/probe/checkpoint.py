@@ -13,6 +13,7 @@ from typing import Any
 
 from rgprobe.errors import CheckpointError
 from rgprobe.files import sha256_of
+from rgprobe.models.gauge.config import MODEL_TYPE
 from rgprobe.probe.pickle_sizes import require_honest_size
 from rgprobe.probe.weight_headers import read_shapes
 
@@ -21,7 +22,6 @@ __all__ = ["CheckpointDirectory", "inspect_directory"]
 PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
 PICKLE = "pytorch_model.bin"
 PICKLE_INDEX = f"{PICKLE}.index.json"
-GAUGE = "gauge_transformer"
 JSON_LIMIT = 64 * 2**20  # bytes: the index of a model of a trillion parameters is smaller
 TOKENIZER_LIMIT = 2**30
 LAYERS = ("num_hidden_layers", "n_layer", "n_layers", "num_layers", "encoder_layers", "decoder_layers")
@@ -189,7 +189,7 @@ def _weight_files(path: Path, config: dict[str, Any], *, allow_pickle: bool) -> 
     if not pickles:
         raise _refusal(path, "model.safetensors", "no weight file", "save the model with save_pretrained")
     received = f"only pickled weights ({', '.join(pickles[:3])}), which can run code"
-    if config["model_type"] == GAUGE:
+    if config["model_type"] == MODEL_TYPE:
         remedy = "save it with GaugeTransformer.save_pretrained: gauge checkpoints are never read from pickles"
         raise _refusal(path, "model.safetensors", received, remedy)
     if not (path / PICKLE_INDEX).is_file() and PICKLE not in pickles:  # transformers reads no other name

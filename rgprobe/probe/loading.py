@@ -19,6 +19,7 @@ from torch import nn
 
 from rgprobe.errors import CheckpointError, DeviceError, EnvironmentFault, OptionError, is_out_of_memory, nearest
 from rgprobe.models.building import one_at_a_time
+from rgprobe.models.gauge.config import MODEL_TYPE
 from rgprobe.models.shipped import shipped_names, shipped_path, verify_shipped
 from rgprobe.probe.checkpoint import CheckpointDirectory, inspect_directory
 from rgprobe.probe.hooked import Hooked, is_hooked, settings_of
@@ -170,7 +171,7 @@ def _load_named(
     allow_pickle: bool,
 ) -> Probe:  # fmt: skip
     directory, record = _find(source, revision, allow_pickle)
-    if directory.config["model_type"] == "gauge_transformer":
+    if directory.config["model_type"] == MODEL_TYPE:
         if placement != Placement():
             raise OptionError("device_map, layers", expected="a checkpoint in Hugging Face format",
                               received=f"{record.name}, a gauge model", remedy="leave them out")  # fmt: skip

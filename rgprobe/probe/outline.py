@@ -12,6 +12,7 @@ import torch
 
 from rgprobe.errors import CheckpointError, is_out_of_memory
 from rgprobe.models.building import seeded
+from rgprobe.models.gauge.config import MODEL_TYPE
 from rgprobe.models.shipped import shipped_names, shipped_path
 from rgprobe.probe.loading import load
 from rgprobe.probe.model import Probe
@@ -70,7 +71,7 @@ def outline_of(source: str | Path) -> Outline:
             settings = json.loads(file.read_text("utf-8"))
         except ValueError as error:
             raise _unusable(source, "what is no JSON") from error
-        if isinstance(settings, dict) and settings.get("model_type") == "gauge_transformer":
+        if isinstance(settings, dict) and settings.get("model_type") == MODEL_TYPE:
             from rgprobe.models.gauge.checkpoint import read_config
 
             return _gauge(file.parent.name, read_config(file.parent))

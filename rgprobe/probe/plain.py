@@ -10,6 +10,8 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
+from rgprobe.models.gauge.config import MODEL_TYPE
+
 __all__ = ["Forward", "plain_forward"]
 
 Forward = Callable[[Int[Tensor, " tokens"]], object]
@@ -25,7 +27,7 @@ def plain_forward(path: Path) -> tuple[Forward, int]:
         path: a directory in Hugging Face format that has been loaded by `rgprobe.load` before: nothing is checked again.
     """
     config = json.loads((path / "config.json").read_text("utf-8"))
-    if config["model_type"] == "gauge_transformer":
+    if config["model_type"] == MODEL_TYPE:
         from rgprobe.models.gauge import GaugeTransformer
 
         gauge = GaugeTransformer.from_pretrained(path).eval()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 import torch
@@ -48,7 +48,7 @@ def random_initialisation(probe: Probe, seed: int) -> Iterator[Probe]:
     elif probe.owned and (shared := _parameters_by_plain_name(model)) is not None:
         restore = _restorer(probe, shared)
         try:
-            with torch.no_grad(), seeded(seed, devices=range(torch.cuda.device_count())):
+            with torch.no_grad(), _drawing(seed):
                 complete = _initialise_in_place(model, shared)
             yield _wrap(probe, probe.bridge, seed) if complete else _fresh(probe, model, seed)
         finally:
@@ -162,7 +162,7 @@ def _copy_into(parameters: dict[str, nn.Parameter], tensors: Any) -> None:
 def _fresh(probe: Probe, model: Any, seed: int) -> Probe:
     from transformer_lens.model_bridge.sources._bridge_builder import build_bridge_from_module
 
-    with seeded(seed, devices=range(torch.cuda.device_count())):
+    with _drawing(seed):
         fresh = type(model)(copy.deepcopy(model.config))
     fresh = fresh.to(device=probe.device, dtype=probe.dtype).eval()
     fresh.set_attn_implementation("eager")
@@ -175,6 +175,11 @@ def _fresh_native(probe: Probe, seed: int) -> Probe:
     bridge = copy.deepcopy(probe.bridge)
     # a seed in the configuration outranks the generator's: every null would be the model's own first weights
     bridge.cfg.seed = seed
-    with seeded(seed, devices=range(torch.cuda.device_count())):
+    with _drawing(seed):
         bridge.init_weights()
     return _wrap(probe, bridge, seed)
+
+
+def _drawing(seed: int) -> AbstractContextManager[None]:
+    """An initialiser draws where its weights are."""
+    return seeded(seed, devices=range(torch.cuda.device_count()))

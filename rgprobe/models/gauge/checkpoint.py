@@ -14,11 +14,10 @@ from torch import Tensor
 
 from rgprobe.errors import CheckpointError, OptionError
 from rgprobe.files import write_bytes, write_text
-from rgprobe.models.gauge.config import GaugeConfig
+from rgprobe.models.gauge.config import MODEL_TYPE, GaugeConfig
 
 __all__ = [
     "FORMAT_VERSION",
-    "MODEL_TYPE",
     "check_layers",
     "check_tensors",
     "read_config",
@@ -26,7 +25,6 @@ __all__ = [
     "write_checkpoint",
 ]
 
-MODEL_TYPE = "gauge_transformer"
 FORMAT_VERSION = 1
 _REMEDY = "save the model again with save_pretrained"
 

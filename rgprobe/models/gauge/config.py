@@ -11,7 +11,9 @@ from typing import Any
 
 from rgprobe.errors import OptionError
 
-__all__ = ["GaugeConfig"]
+__all__ = ["MODEL_TYPE", "GaugeConfig"]
+
+MODEL_TYPE = "gauge_transformer"  # by which a config.json says what it is of
 
 CHOICES = {
     "attention": ("kl", "dot", "uniform"),
