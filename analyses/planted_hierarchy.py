@@ -29,6 +29,7 @@ import planted_tables
 import planted_trees
 import torch
 from cloze_models import LANGUAGES, READERS, TEST_SEED, Clades, Language, finished, train_missing
+from crossed_intervals import crossed_interval
 from planted_trees import ADJACENCIES, BELIEFS, INTERACTIONS
 
 import rgprobe as rg
@@ -37,7 +38,6 @@ from rgprobe.probe.model import Probe
 
 DEVELOPMENT = 8  # sentences on which state and adjacency are chosen
 BELIEF_SENTENCES = 12
-RESAMPLES = 1000
 
 
 def main() -> None:
@@ -271,8 +271,8 @@ def summary(
             null = np.stack([each["scores"][0, k] for each in untrained])
             own = int(null[..., :DEVELOPMENT].mean((0, 2)).argmax())
             baselines["untrained"] = null[:, own, DEVELOPMENT:]
-        best[adjacency] = {"state": chosen[adjacency], "f1": interval(values), "baselines": {
-            name: {"f1": float(each.mean()), "difference": interval(values, each, paired=name.startswith("its"))}
+        best[adjacency] = {"state": chosen[adjacency], "f1": crossed_interval(values), "baselines": {
+            name: {"f1": float(each.mean()), "difference": crossed_interval(values, each, paired=name.startswith("its"))}
             for name, each in baselines.items()}}  # fmt: skip
     return {
         "best": best,
@@ -303,25 +303,6 @@ def by_state(models: list[dict[str, np.ndarray]]) -> dict[str, list[float | None
         found |= {(name, a): beliefs[b, k] for b, name in enumerate(BELIEFS) for k, a in enumerate(ADJACENCIES)}
     return {f"{name}, {a}": [None if np.isnan(x) else round(float(x), 3) for x in row]
             for (name, a), row in found.items() if not np.isnan(row).all()}  # fmt: skip
-
-
-def interval(values: np.ndarray, less: np.ndarray | None = None, *, paired: bool = False) -> list[float]:
-    """Mean over (seeds, sentences) and its 95% bootstrap interval; `less` is subtracted, on the same sentences.
-
-    Seeds are resampled apart, but together where both sides are of the same models (`paired`).
-    """
-    generator = np.random.default_rng(0)
-    draws = []
-    for _ in range(RESAMPLES):
-        sentences = generator.integers(values.shape[1], size=values.shape[1])
-        seeds = generator.integers(len(values), size=len(values))
-        mean = values[seeds][:, sentences].mean()
-        if less is not None:
-            own = seeds if paired else generator.integers(len(less), size=len(less))
-            mean -= less[own][:, sentences].mean()
-        draws.append(mean)
-    centre = values.mean() - (0.0 if less is None else less.mean())
-    return [round(float(x), 4) for x in (centre, *np.quantile(draws, [0.025, 0.975]))]
 
 
 def tables(results: Sequence[dict[str, Any]]) -> list[str]:

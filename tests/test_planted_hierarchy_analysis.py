@@ -24,7 +24,6 @@ def test_a_reader_is_trained_loaded_and_measured(tmp_path, reader, monkeypatch, 
     monkeypatch.setattr(planted_trees, "BELIEFS", ("states", "native"))
     monkeypatch.setattr(planted_hierarchy, "BELIEFS", ("states", "native"))
     monkeypatch.setattr(planted_hierarchy, "DEVELOPMENT", 1)
-    monkeypatch.setattr(planted_hierarchy, "RESAMPLES", 20)
     runs = str(tmp_path)
     for command in (
         ["train", runs, "--shapes", "fixed", "--readers", reader, "--seeds", "0", "--steps", "2"],
@@ -76,16 +75,34 @@ def test_contexts_hide_and_exchange_leaves():
     assert plain.scored.all()
 
 
-def test_intervals_hold_sentences_and_seeds():
-    planted_hierarchy = analysis("planted_hierarchy")
+def test_intervals_hold_sentences_and_models():
+    interval = analysis("crossed_intervals").crossed_interval
 
-    values = np.full((3, 5), 0.9)
-    assert planted_hierarchy.interval(values) == [0.9, 0.9, 0.9]
-    assert planted_hierarchy.interval(values, np.full((1, 5), 0.4)) == [0.5, 0.5, 0.5]
-    # one seed is off: the interval says that another draw of seeds may be
-    centre, low, high = planted_hierarchy.interval(values - 0.6 * (np.arange(3) == 0)[:, None])
+    values = np.full((3, 5), 0.75)
+    assert interval(values) == [0.75, 0.75, 0.75]
+    assert interval(values, np.full((1, 5), 0.25)) == [0.5, 0.5, 0.5]
+    # one model is off: the interval says that another draw of models may be
+    one_off = values - 0.6 * (np.arange(3) == 0)[:, None]
+    centre, low, high = interval(one_off)
     assert low < centre - 0.2
     assert high > centre + 0.1
+    # what both sides share cancels where they are of the same models
+    assert interval(one_off, one_off - 0.1, paired=True) == [0.1, 0.1, 0.1]
+    # perfect scores do not make certainty: an exact binomial over sentences stays
+    assert interval(np.ones((3, 24))) == [1.0, 0.8575, 1.0]
+
+
+@pytest.mark.parametrize("spread", [0.0, 0.05, 0.2])
+def test_intervals_hold_the_truth_as_often_as_they_say(spread):
+    interval = analysis("crossed_intervals").crossed_interval
+    generator = np.random.default_rng(0)
+
+    draws, covered = 1500, 0
+    for _ in range(draws):
+        models, sentences = spread * generator.normal(size=(3, 1)), 0.2 * generator.normal(size=(1, 24))
+        _, low, high = interval(0.6 + models + sentences + 0.1 * generator.normal(size=(3, 24)))
+        covered += low <= 0.6 <= high
+    assert 0.925 < covered / draws < 0.975
 
 
 def test_brackets_of_real_sentences(tmp_path, monkeypatch, capsys):
