@@ -8,8 +8,9 @@ The first trains whatever is not yet finished under RUNS, one thread per run and
 and writes RUNS/summary.json; the second times training steps of both families in turns and adds them to the summary (leave
 the machine alone meanwhile); the third prints the tables of docs/matched-pair.md. Equal data, batches, steps and optimizer.
 
-- pair: both families with seeds 0, 1, 2 at the shipped size and length, and the standard model with the gauge model's
-  log-prior over keys, so that the comparison does not credit divergences with what the prior does.
+- pair: both families with seeds 0, 1, 2 at the shipped size and length; the standard model with the gauge model's log-prior
+  over keys, and with its successor values as well, so that the comparison does not credit divergences with what these do; and
+  the gauge model without successor values.
 - ablations: one part of the gauge model changed at a time; seed 0, a third of the steps.
 - characters: the three of the pair again, 4 layers of width 128, context 64, 2,000 steps of 12 windows.
 """
@@ -68,8 +69,13 @@ def runs(root: Path) -> Iterator[tuple[str, TrainingOptions]]:
         "gauge": {"family": "gauge"},
         "standard with log-prior": {"family": "gauge", "settings": WITH_PRIOR},
     }
+    # what the other family gains by the successor values of the gauge model, and what is left of it without them
+    controls: Mapping[str, dict[str, Any]] = {
+        "standard with log-prior and successors": {"family": "gauge", "settings": STANDARD},
+        "gauge without successors": {"family": "gauge", "settings": ("successor_values=false",)},
+    }
     for seed in SEEDS:
-        for name, choice in twins.items():
+        for name, choice in (twins | controls).items():
             yield "pair", replace(common, out=root / "pair" / _slug(name) / f"seed-{seed}", seed=seed, **choice)
     third = replace(common, steps=STEPS // 3)
     yield "ablations", replace(third, out=root / "ablations" / "standard", family="standard")

@@ -1,5 +1,6 @@
 """Made-up results of benchmarks, with known ratios and exponents."""
 
+from rgprobe.benchmarks.pair_cost import PairModel, PairResult, PairTiming
 from rgprobe.benchmarks.run_cost import RunOptions, RunPeak, RunResult, RunTiming
 from rgprobe.benchmarks.sweep_overhead import PEER, SweepResult, SweepTiming
 
@@ -28,3 +29,15 @@ def sweeps():
         for way, each in (("one process", 0.02), ("2 workers", 0.01), (PEER, 0.005))
     ]
     return SweepResult(tuple(timings), {"items": [10, 20, 40], "workers": 2}, {"torch": "2"})
+
+
+def pair():
+    """The second model takes twice as long and three times the memory, and a run four and eight plain passes."""
+    seconds = {"step float32": 1.0, "step bfloat16": 0.5, "forward": 1.0, "run": 4.0}
+    timings = [
+        PairTiming(source, way, k * each * (k if way == "run" else 1), 5.0, 3, (2 * k - 1) * 2**20)
+        for k, source in ((1, "first"), (2, "second"))
+        for way, each in seconds.items()
+    ]
+    models = (PairModel("first", 1000, (4.0,) * 6), PairModel("second", 1100, (3.9,) * 6))
+    return PairResult(models, tuple(timings), {"batch": 8, "tokens": 256}, {"on": "nowhere"})

@@ -19,16 +19,16 @@ ATTENTION = ("free_energy", "attention_entropy", "temperature", "attention_dista
 Call = Callable[[Sequence[int], int], object]
 
 
-def prepared(source: Path, ways: Sequence[str]) -> dict[str, Call]:
-    """Each way, loaded and ready to be called with lengths of prompts and a seed."""
+def prepared(source: Path, ways: Sequence[str], *, device: str = "cpu") -> dict[str, Call]:
+    """Each way, loaded on a device and ready to be called with lengths of prompts and a seed."""
     calls: dict[str, Call] = {}
     if "forward" in ways:
-        forward, vocabulary = plain_forward(source)
+        forward, vocabulary = plain_forward(source, device=device)
         calls["forward"] = lambda lengths, seed: [
             forward(token_ids(n, vocabulary, seed + i)) for i, n in enumerate(lengths)
         ]
     if chosen := [way for way in ways if way != "forward"]:
-        probe = load(source, device="cpu")
+        probe = load(source, device=device)
 
         def measured(diagnostics: str | Sequence[str], lengths: Sequence[int], seed: int) -> object:
             prompts = [token_ids(n, probe.vocabulary, seed + i) for i, n in enumerate(lengths)]

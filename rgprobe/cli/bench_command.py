@@ -1,4 +1,4 @@
-"""`rgprobe bench`: what a run, a sweep, attention and condensation trees cost."""
+"""`rgprobe bench`: what a run, the shipped pair, a sweep, attention and condensation trees cost."""
 
 from __future__ import annotations
 
@@ -19,7 +19,9 @@ __all__ = ["bench_command"]
 
 
 def bench_command(
-    target: Annotated[str, typer.Argument(metavar="TARGET", help="What to measure: run, sweep, attention or tree.")],
+    target: Annotated[
+        str, typer.Argument(metavar="TARGET", help="What to measure: run, pair, sweep, attention or tree.")
+    ],
     *,
     out: Annotated[Path, typer.Option(metavar="DIR", help="Directory for the JSON file and the figure.")] = Path(
         "rgprobe-bench"
@@ -35,13 +37,17 @@ def bench_command(
             help="For run: a checkpoint of your own. Default: random weights in the shape of SmolLM2-135M.",
         ),
     ] = None,
+    device: Annotated[
+        str, typer.Option(metavar="DEVICE", help="For pair: auto, cpu or cuda; auto is CUDA where there is one.")
+    ] = "auto",
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
     """Measure what things cost against the ways to do without them: ratios of CPU time, memory, errors, growth.
 
-    `run` times runs in plain forward passes of the same model, by tokens, blocks and prompts, and peaks of memory. `sweep` is
-    what a sweep adds to each of up to 500 items, beside writing two files. `attention` climbs from the textbook double loop
+    `run` times runs in plain forward passes of the same model, by tokens, blocks and prompts, and peaks of memory. `pair` sets
+    the two shipped families side by side: loss, speed of training and of inference, memory, cost of the diagnostics. `sweep`
+    is what a sweep adds to each of up to 500 items, beside writing two files. `attention` climbs from the textbook double loop
     over transported beliefs to exact attention in the common frame, one torch thread, methods taking turns. `tree` condenses
     up to 4,096 beliefs of the shipped models, and random ones, in units of SciPy's average linkage of as many points. All
     take minutes. Nothing else should run meanwhile.
@@ -53,9 +59,11 @@ def bench_command(
         )  # fmt: skip
     if source is not None and target != "run":
         raise OptionError("--source", expected="the target run", received=target, remedy="leave it out")
+    if device != "auto" and target != "pair":
+        raise OptionError("--device", expected="the target pair", received=target, remedy="leave it out")
     with staged_output(out) as staging:
         with progress_bar(quiet=quiet) as report:
-            text = TARGETS[target](staging, _Asked(fast, seed, source), report)
+            text = TARGETS[target](staging, _Asked(fast, seed, source, device), report)
         written = staging.publish()
     typer.echo(text)
     for path in written:
@@ -69,6 +77,7 @@ class _Asked:
     fast: bool
     seed: int
     source: str | None
+    device: str
 
 
 def _run(staging: Staging, asked: _Asked, report: Report) -> str:
@@ -86,6 +95,19 @@ def _run(staging: Staging, asked: _Asked, report: Report) -> str:
 
     save_figure(draw_runs(result), drawings)
     return "\n\n".join(table.as_text() for table in run_tables(result)) + "\n"
+
+
+def _pair(staging: Staging, asked: _Asked, report: Report) -> str:
+    """Both families side by side: JSON into the directory; its table is what is returned."""
+    from rgprobe.benchmarks.pair_cost import PairOptions, measure_pair, pair_table
+
+    options = (
+        PairOptions.quick(asked.seed, asked.device) if asked.fast else PairOptions(seed=asked.seed, device=asked.device)
+    )
+    record = staging.path("pair-cost.json")
+    result = measure_pair(options, on_progress=report)
+    record.write_text(result.to_json(), "utf-8")
+    return pair_table(result).as_text() + "\n"
 
 
 def _sweep(staging: Staging, asked: _Asked, report: Report) -> str:
@@ -138,6 +160,7 @@ def _files(staging: Staging, name: str) -> list[Path]:
 # Everything that can be measured: writes its files into the directory and returns what to print.
 TARGETS: dict[str, Callable[[Staging, _Asked, Report], str]] = {
     "run": _run,
+    "pair": _pair,
     "sweep": _sweep,
     "attention": _attention,
     "tree": _tree,

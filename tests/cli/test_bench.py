@@ -43,7 +43,7 @@ def test_an_unknown_target_gets_the_list(rgprobe, asked, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     outcome = rgprobe("bench", "teapot")
     assert outcome.code == 2
-    assert "TARGET: expected one of run, sweep, attention, tree, received 'teapot'" in outcome.err
+    assert "TARGET: expected one of run, pair, sweep, attention, tree, received 'teapot'" in outcome.err
     assert (asked, list(tmp_path.iterdir())) == ([], [])
 
 
@@ -85,3 +85,26 @@ def test_runs_and_sweeps_write_a_record_and_figures(rgprobe, tmp_path, monkeypat
         assert written == [f"{record}.{suffix}" for suffix in ("json", "pdf", "png", "svg")]
     assert rgprobe("bench", "run", "--source", "gauge-small", "--out", tmp_path / "own").code == 0
     assert [getattr(options, "source", None) for options in seen] == [None, None, "gauge-small"]
+
+
+def test_the_pair_writes_its_record_and_prints_its_table(rgprobe, tmp_path, monkeypatch):
+    from benchmark_results import pair
+
+    from rgprobe.benchmarks.pair_cost import PairOptions
+
+    seen = []
+    monkeypatch.setattr(
+        "rgprobe.benchmarks.pair_cost.measure_pair", lambda options, **_: (seen.append(options), pair())[1]
+    )
+    outcome = rgprobe("bench", "pair", "--quick", "--device", "cpu", "--seed", 2, "--out", tmp_path / "out")
+    assert outcome.code == 0, outcome.err
+    assert seen == [PairOptions.quick(2, "cpu")]
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["pair-cost.json"]
+    assert "training, float32, tokens/s" in outcome.out
+
+
+def test_a_device_is_for_the_pair_only(rgprobe, asked, tmp_path):
+    outcome = rgprobe("bench", "attention", "--device", "cpu", "--out", tmp_path / "out")
+    assert outcome.code == 2
+    assert "--device: expected the target pair" in outcome.err
+    assert asked == []

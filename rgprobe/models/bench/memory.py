@@ -35,8 +35,8 @@ __all__ = ["Request", "measure_apart", "peak_bytes"]
 Request = tuple[str, int, int, str]
 
 
-def peak_bytes(call: Callable[[], object]) -> int:
-    """Largest number of bytes that torch has allocated at once since the call began.
+def peak_bytes(call: Callable[[], object], *, device: str = "cpu") -> int:
+    """Largest number of bytes that torch has allocated at once on a device since the call began, after one that warms up.
 
     The result of the call counts: it is alive when the call ends.
 
@@ -45,6 +45,8 @@ def peak_bytes(call: Callable[[], object]) -> int:
         12000
     """
     call()
+    if device.startswith("cuda"):
+        return _peak_on_cuda(call, device)
     with profile(use_cpu=True, profile_memory=True) as record:
         result = call()
     del result
@@ -54,6 +56,15 @@ def peak_bytes(call: Callable[[], object]) -> int:
         alive += change
         peak = max(peak, alive)
     return peak
+
+
+def _peak_on_cuda(call: Callable[[], object], device: str) -> int:
+    torch.cuda.synchronize(device)
+    torch.cuda.reset_peak_memory_stats(device)
+    before = torch.cuda.memory_allocated(device)
+    call()
+    torch.cuda.synchronize(device)
+    return torch.cuda.max_memory_allocated(device) - before
 
 
 def measure_apart(
