@@ -1,6 +1,6 @@
 """docs/performance.md shows what was measured. To measure again and write it:
 
-rgprobe bench run --out DIR; rgprobe bench pair --out DIR; rgprobe bench sweep --out DIR; python tests/test_performance_page.py DIR
+for target in run pair sweep; do rgprobe bench $target --out DIR; done; python tests/test_performance_page.py DIR
 """
 
 import shutil
