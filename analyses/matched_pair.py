@@ -2,11 +2,13 @@
 
     python analyses/matched_pair.py RUNS [--only pair|ablations|characters] [--workers 2]
     python analyses/matched_pair.py RUNS --step-time
+    python analyses/matched_pair.py RUNS --by-position
     python analyses/matched_pair.py RUNS --table
 
 The first trains whatever is not yet finished under RUNS, one thread per run and an interrupted run from where it stopped,
 and writes RUNS/summary.json; the second times training steps of both families in turns and adds them to the summary (leave
-the machine alone meanwhile); the third prints the tables of docs/matched-pair.md. Equal data, batches, steps and optimizer.
+the machine alone meanwhile); the third adds the losses of the pair by place in the context (`position_losses.py`); the last
+prints the tables of docs/matched-pair.md. Equal data, batches, steps and optimizer.
 
 - pair: both families with seeds 0, 1, 2 at the shipped size and length; the standard model with the gauge model's log-prior
   over keys, and with its successor values as well, so that the comparison does not credit divergences with what these do; and
@@ -22,6 +24,7 @@ import json
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from itertools import pairwise
 from multiprocessing import get_context
 from pathlib import Path
 from statistics import median
@@ -29,6 +32,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from position_losses import by_position
 from scipy import stats
 
 from rgprobe.models.families import get_family
@@ -95,6 +99,7 @@ def main() -> None:
     parser.add_argument("--only", choices=["pair", "ablations", "characters"])
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--step-time", action="store_true")
+    parser.add_argument("--by-position", action="store_true")
     parser.add_argument("--table", action="store_true")
     arguments = parser.parse_args()
     path = arguments.root / "summary.json"
@@ -104,6 +109,9 @@ def main() -> None:
         return
     if arguments.step_time:
         summary["step_seconds"] = step_seconds()
+    elif arguments.by_position:
+        torch.set_num_threads(1)
+        summary["by_position"] = by_position(pair_checkpoints(arguments.root))
     else:
         train_missing(arguments.root, arguments.only, arguments.workers)
         summary["runs"] = finished_runs(arguments.root)
@@ -117,6 +125,15 @@ def train_missing(root: Path, only: str | None, workers: int) -> None:
     with get_context("spawn").Pool(workers) as pool:
         for finished in pool.imap_unordered(_train, missing, chunksize=1):
             print(finished, flush=True)
+
+
+def pair_checkpoints(root: Path) -> dict[str, list[Path]]:
+    """Those of the pair and its controls that are finished, by group."""
+    found: dict[str, list[Path]] = {}
+    for group, options in runs(root):
+        if group == "pair" and (options.out / "training.json").exists():
+            found.setdefault(options.out.parent.name.replace("-", " "), []).append(options.out)
+    return found
 
 
 def finished_runs(root: Path) -> dict[str, dict[str, Any]]:
@@ -170,6 +187,8 @@ def tables(summary: dict[str, Any]) -> Iterator[str]:
         [_ablation_row(key, run) for key, run in found.items() if key.startswith("ablations")],
     )
     yield from _seeds_tables(_grouped(found, "characters"), "characters, nats per character")
+    if "by_position" in summary:
+        yield _position_table(summary["by_position"])
     if "step_seconds" in summary:
         yield _markdown(
             ["a training step, seconds", "standard", "gauge", "ratio"],
@@ -221,6 +240,22 @@ def _difference_row(name: str, other: dict[str, dict[str, Any]], gauge: dict[str
     mean = differences.mean()
     interval = f"{mean - half:+.4f} to {mean + half:+.4f}" if len(seeds) > 1 else "one seed"
     return [f"gauge - {name} ({len(seeds)} seeds)", f"{mean:+.4f}", interval]
+
+
+def _position_table(found: dict[str, Any]) -> str:
+    """Loss of the first group by place, and what the others add to it."""
+    differences = found["differences"]
+    head = [
+        "tokens before, of test windows",
+        found["baseline"],
+        *(f"{name} (seeds: {found['seeds'][name]})" for name in differences),
+    ]
+    rows = [
+        [f"{start} to {stop - 1}", f"{found['nats'][k]:.3f}",
+         *("{:+.3f} ({:+.3f} to {:+.3f})".format(*each[k]) for each in differences.values())]
+        for k, (start, stop) in enumerate(pairwise(found["edges"]))
+    ]  # fmt: skip
+    return _markdown(head, rows)
 
 
 def _markdown(head: list[str], rows: list[list[str]]) -> str:
