@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -12,7 +12,16 @@ import xarray as xr
 from rgprobe.assembly import slope_over_depth
 from rgprobe.nulls import mean_over
 
-__all__ = ["ABSOLUTE", "RELATIVE", "Aligned", "aligned", "common_grid", "interpolated", "over_depth"]
+__all__ = [
+    "ABSOLUTE",
+    "RELATIVE",
+    "Aligned",
+    "aligned",
+    "common_grid",
+    "interpolated",
+    "on_common_depths",
+    "over_depth",
+]
 
 ABSOLUTE = "layer to layer: both runs have as many"
 RELATIVE = (
@@ -61,13 +70,54 @@ def over_depth(depth: str, grid: np.ndarray) -> dict[str, Callable[[Aligned], Al
     """The three readings of a quantity along depth, by the prefix of their variables.
 
     "" value at each depth of the common grid; "level_" mean over depth; "trend_" slope against relative depth. Heads of two
-    models do not correspond, so each is a mean over heads; level and slope are taken on the run's own layers.
+    models do not correspond, so each is a mean over heads; level and slope are taken on the run's own layers, of runs that
+    went through `on_common_depths`.
     """
     return {
         "": lambda run: run.mapped(lambda array: interpolated(head_mean(array), depth, grid)),
         "level_": lambda run: run.mapped(lambda array: _mean(head_mean(array), depth)),
         "trend_": lambda run: run.mapped(partial(slope_over_depth, depth=depth)),
     }
+
+
+def on_common_depths(runs: Mapping[str, Sequence[Aligned]], depth: str) -> dict[str, list[Aligned]]:
+    """Head means, undefined wherever another run, or a null, is undefined at that relative depth of that prompt.
+
+    A curve that bends has another mean and another slope over another part of it: two equal curves of which one is
+    undefined at the input end would otherwise differ. A null that is undefined at all depths of a prompt restricts nothing.
+    """
+    means = {label: [run.mapped(head_mean) for run in side] for label, side in runs.items()}
+    defined = [_defined(run, depth) for side in means.values() for run in side]
+    found = {}
+    for label, side in means.items():
+        found[label] = [_where(run, _all_at(defined, run.value, depth)) for run in side]
+    return found
+
+
+def _defined(run: Aligned, depth: str) -> xr.DataArray:
+    """1 where a run's value and its nulls are defined, NaN elsewhere."""
+    here = run.value.copy(data=np.isfinite(run.value.values))
+    for null in run.nulls.values():
+        there = null.copy(data=np.isfinite(null.values))
+        here = here & (there | ~there.any(depth))
+    return xr.where(here, 1.0, np.nan).transpose(*run.value.dims)
+
+
+def _all_at(defined: Sequence[xr.DataArray], like: xr.DataArray, depth: str) -> xr.DataArray:
+    """Whether all are defined at the depths of `like`."""
+    grid = np.linspace(0, 1, like.sizes[depth])
+    order = [dim for dim in like.dims if dim != depth]
+    values = [interpolated(one, depth, grid).transpose(*order, depth).values for one in defined]
+    return like.transpose(*order, depth).copy(data=np.isfinite(values).all(0))
+
+
+def _where(run: Aligned, kept: xr.DataArray) -> Aligned:
+    ever = kept.any("prompt")
+    return Aligned(
+        run.value.where(kept),
+        {name: null.where(kept) for name, null in run.nulls.items()},
+        {name: null.where(ever) for name, null in run.by_seed.items()},
+    )
 
 
 def common_grid(lengths: Iterable[int]) -> np.ndarray:

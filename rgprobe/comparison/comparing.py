@@ -9,7 +9,7 @@ import numpy as np
 import xarray as xr
 
 from rgprobe.checks import checked_seed
-from rgprobe.comparison.aligning import ABSOLUTE, RELATIVE, aligned, common_grid, over_depth
+from rgprobe.comparison.aligning import ABSOLUTE, RELATIVE, aligned, common_grid, on_common_depths, over_depth
 from rgprobe.comparison.contrasting import contrasted
 from rgprobe.comparison.matching import (
     Groups,
@@ -33,9 +33,10 @@ def compare(runs: Mapping[str, RGFlow | Sequence[RGFlow]], *, seed: int = 0) -> 
     """Compare two runs on the same prompts, or two families by runs of several training seeds each.
 
     For every quantity that both hold: the difference second - first at matched depth, averaged over depth (`level_`) and of
-    the slope over depth (`trend_`), with a 95% interval; and the same for the excess of each run over its own null, which
-    is the fairer question, since architectures differ before any training. Heads of two models do not correspond: they
-    enter as their mean. If numbers of layers differ, depths are matched relative to the whole.
+    the slope over depth (`trend_`), these two over the depths where both are defined, with a 95% interval; and the same for
+    the excess of each run over its own null, which is the fairer question, since architectures differ before any training.
+    Heads of two models do not correspond: they enter as their mean. If numbers of layers differ, depths are matched relative
+    to the whole.
 
     One run of each: t over prompts, paired; it speaks about these two checkpoints, each one draw of training. Several of
     each: Welch's t over training seeds of prompt means; it speaks about the families, on these prompts. Significance is
@@ -90,11 +91,12 @@ def _node(groups: Groups, name: str, left_out: list[NotCompared], *, seed: int) 
     left_out += _nulls_left_out(held, name, quantities)
     sinks = [str(sink) for sink in nodes[0]["sink"].values] if "sink" in nodes[0].dims else None
     runs = {label: [aligned(node, quantities, sinks) for node in group] for label, group in held.items()}
-    grid = common_grid(lengths)
-    parts = [
-        contrasted({label: [take(run) for run in group] for label, group in runs.items()}, seed=seed, prefix=prefix)
-        for prefix, take in over_depth(depth, grid).items()
-    ]
+    grid, shared = common_grid(lengths), on_common_depths(runs, depth)
+    parts = []
+    for prefix, take in over_depth(depth, grid).items():
+        chosen = shared if prefix else runs
+        readings = {label: [take(run) for run in group] for label, group in chosen.items()}
+        parts.append(contrasted(readings, seed=seed, prefix=prefix))
     return _described(xr.merge(parts, compat="override", join="exact", combine_attrs="override"), nodes, depth, grid)
 
 

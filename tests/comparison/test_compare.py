@@ -150,6 +150,30 @@ def test_unequal_depths_are_matched_relative_to_the_whole():
     assert "l / L" in node.attrs["alignment"]
 
 
+def test_equal_curves_are_equal_whatever_part_of_one_is_undefined():
+    bent = np.linspace(0.0, 2.0, 7) ** 2 + np.random.default_rng(18).standard_normal((1, PROMPTS, 1))
+    nulls = [np.broadcast_to(seed * np.linspace(1.0, 0.0, 7) ** 2, bent.shape) for seed in range(SEEDS)]
+    part = bent.copy()
+    part[..., 0] = np.nan
+    part[0, :9, -1] = np.nan
+    node = rg.compare({"whole": planted_flow(bent, nulls=nulls), "part": planted_flow(part, nulls=nulls)}).to_xarray()[
+        "fake"
+    ]
+    for prefix in ("level", "trend"):
+        np.testing.assert_allclose(node[f"{prefix}_difference"], 0, atol=1e-12)
+        np.testing.assert_allclose(node[f"{prefix}_excess_difference"], 0, atol=1e-12)
+
+
+def test_unequal_depths_are_compared_over_the_part_that_both_define():
+    line = np.linspace(0.0, 1.0, 7) + np.random.default_rng(19).standard_normal((1, PROMPTS, 1))
+    shallow = line[..., ::2].copy()
+    shallow[..., 0] = np.nan
+    node = rg.compare({"deep": planted_flow(line), "shallow": planted_flow(shallow)}).to_xarray()["fake"]
+    np.testing.assert_allclose(node["level_value"].sel(run="deep"), line[0, :, 0].mean() + 2 / 3)
+    np.testing.assert_allclose(node["level_difference"], 0, atol=1e-12)
+    np.testing.assert_allclose(node["trend_difference"], 0, atol=1e-12)
+
+
 def test_interpolation_is_that_of_numpy_and_undefined_next_to_what_is():
     import xarray as xr
 
