@@ -7,7 +7,7 @@ settled and condense into one, at every depth. Multiply the gain of its final no
 with depth as in a trained model, though nothing was learnt. So the claims of `claims.py` about predictions are put again,
 against random initialisations whose final gain is scaled until the standard deviation of their logits over the vocabulary,
 root mean square over the prompts' tokens, is that of the model. Slopes over depth, and without the first depth; differences
-with 95% intervals.
+with 95% intervals. (`rgprobe run --scaled-nulls` measures such nulls beside the others, for every quantity.)
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from findings import decided, table, without_nan
 
 import rgprobe as rg
 from rgprobe.data import load_prompts
-from rgprobe.errors import OptionError
 from rgprobe.models.shipped import prompts_unseen_by
+from rgprobe.probe.logit_scale import logit_deviation, match_logit_scale
 from rgprobe.probe.model import Probe
 from rgprobe.probe.prompts import unpadded
 
@@ -50,41 +50,18 @@ def main() -> None:
 
 
 def measure(probe: Probe, prompts: list[str], *, nulls: int) -> dict[str, Any]:
-    """Every claim that grows with the scale of logits, against random initialisations of equal scale."""
+    """Every claim that grows with the scale of logits, against random initialisations of equal scale alone."""
     encoded = [prompt.ids for prompt in probe.encode(prompts)]
     traced, wanted = rg.trace(probe, unpadded(encoded)), logit_deviation(probe, encoded)
     scaled, gains = [], []
     for seed in range(nulls):
         with probe.randomised(seed) as null:
-            gains.append(wanted / logit_deviation(null, encoded))
-            multiply_final_gain(null, gains[-1])
+            gains.append(match_logit_scale(null, encoded, wanted))
             scaled.append(rg.trace(null, unpadded(encoded)))
     flow = rg.measure(traced, diagnostics=sorted({claim.diagnostic for claim in SCALED}), random_inits=scaled)
     texts = {claim.text for claim in SCALED}
     rows = [without_nan(row) for row in decided([flow]) if row["claim"] in texts]
     return {"model": probe.name, "deviation": wanted, "gains": gains, "claims": rows}
-
-
-def logit_deviation(probe: Probe, prompts: list[torch.Tensor]) -> float:
-    """Standard deviation of logits over the vocabulary, root mean square over the tokens of all prompts."""
-    with torch.no_grad():
-        variances = torch.cat([probe.logits(ids).double().var(-1, correction=0) for ids in prompts])
-    return float(variances.mean().sqrt())
-
-
-def multiply_final_gain(probe: Probe, factor: float) -> None:
-    """In place.
-
-    Raises:
-        OptionError: the model ends without a norm that has a gain.
-    """
-    gains = [p for name, p in probe.bridge.ln_final.named_parameters() if name.endswith("weight")]
-    if not gains:
-        raise OptionError("SOURCE", expected="a model whose last norm has a gain", received=probe.name,
-                          remedy="choose another model")  # fmt: skip
-    with torch.no_grad():
-        for gain in gains:
-            gain.mul_(factor)
 
 
 def _listed(numbers: list[float]) -> str:

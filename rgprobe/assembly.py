@@ -26,10 +26,11 @@ FIELDS = ("null", "null_low", "null_high", "difference", "low", "high", "p_value
 
 @dataclass(frozen=True)
 class NullMeasurements:
-    """Measurements of null models for one diagnostic, in the order of their draws."""
+    """Measurements of null models for one diagnostic, in the order of their draws, which scaled initialisations share."""
 
     random_init: Sequence[Measurement] = ()
     shuffled_tokens: Sequence[Measurement] = ()
+    scaled_init: Sequence[Measurement] = ()
 
 
 def assemble_node(diagnostic: Diagnostic, measured: Measurement, nulls: NullMeasurements, *, seed: int) -> xr.Dataset:
@@ -42,7 +43,8 @@ def assemble_node(diagnostic: Diagnostic, measured: Measurement, nulls: NullMeas
         make one step at the input end and the line through them is that step; null_per_prompt and random_init_by_seed,
         which a comparison of two runs needs; and the details of the measurement.
 
-        Each null asks its own question: the random initialisation, whether training made it; shuffled tokens, whether the
+        Each null asks its own question: the random initialisation, whether training made it; the scaled one, whether that is
+        more than the size of its logits (undefined where that changes nothing); shuffled tokens, whether the
         order of the words does; another prompt's partition, whether the content does. `verdict` is the one against the
         random initialisation, without which nothing beats its null. Slopes are compared over the depths where both sides are
         defined: a curve that bends has another slope over another part of it.
@@ -93,6 +95,7 @@ def _calibrated(
     return calibrate(measured, seeds), NullMeasurements(
         tuple(calibrate(one, rest) for one, rest in zip(seeds, without, strict=True)),
         tuple(calibrate(one, seeds) for one in nulls.shuffled_tokens),
+        tuple(calibrate(one, seeds) for one in nulls.scaled_init),
     )
 
 
@@ -115,17 +118,29 @@ def _drawn(
     found: dict[str, tuple[xr.DataArray, bool]] = {}
     for name, draws, by_seed in (
         ("random_init", nulls.random_init, True),
+        ("scaled_init", nulls.scaled_init, True),
         ("shuffled_tokens", nulls.shuffled_tokens, False),
     ):
         if draws:
             stacked = [_stack(diagnostic, draw.values) for draw in draws]
             array = np.stack([one.values for one in stacked])
             found[name] = xr.DataArray(array, dims=("draw", *stacked[0].dims), coords=stacked[0].coords), by_seed
+    if "scaled_init" in found:
+        found |= _told_apart(found.pop("scaled_init"), found["random_init"])
     for name, values in measured.internal_nulls.items():
         found[name] = _stack(diagnostic, values), False
     # what is exact is not tested: differing for certain, it would head every list and loosen the test of the others
     exact = [quantity.name for quantity in diagnostic.quantities if quantity.identity]
     return {name: (null.where(~null["quantity"].isin(exact)), by_seed) for name, (null, by_seed) in found.items()}
+
+
+def _told_apart(
+    scaled: tuple[xr.DataArray, bool], plain: tuple[xr.DataArray, bool]
+) -> dict[str, tuple[xr.DataArray, bool]]:
+    """Scaled initialisations, undefined for quantities that do not read predictions; nothing where none does."""
+    draws, by_seed = scaled
+    moved = [str(q) for q in draws["quantity"].values if not draws.sel(quantity=q).equals(plain[0].sel(quantity=q))]
+    return {"scaled_init": (draws.where(draws["quantity"].isin(moved)), by_seed)} if moved else {}
 
 
 def _comparison(values: xr.DataArray, null: xr.DataArray, by_seed: bool) -> Comparison:

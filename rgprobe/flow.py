@@ -19,6 +19,7 @@ from rgprobe.estimating import CostEstimate, estimate_cost
 from rgprobe.measuring import assemble_flow, measurements
 from rgprobe.nulls import shuffle_tokens
 from rgprobe.probe.loading import load
+from rgprobe.probe.logit_scale import final_gains, logit_deviation, match_logit_scale
 from rgprobe.probe.model import Probe
 from rgprobe.probe.prompts import unpadded
 from rgprobe.rg_flow import RGFlow
@@ -37,6 +38,7 @@ def run(
     *,
     nulls: int = 3,
     shuffles: int | None = None,
+    scaled_nulls: bool = False,
     seed: int = 0,
     diagnostics: str | Sequence[str] = "default",
     on_progress: Progress | None = None,
@@ -52,6 +54,9 @@ def run(
             with fewer every verdict is "descriptive". 0 runs none.
         shuffles: token-shuffled copies of each prompt. Default: one, where there are nulls and at least two prompts to
             carry an interval.
+        scaled_nulls: whether each random initialisation is measured once more, the gain of its final norm such that its
+            logits deviate over the vocabulary as much as the model's (null `scaled_init`). Untrained logits are small, so
+            that whatever a model does to predictions is more; this asks whether it is more than logits being large.
         seed: of null initialisations, shuffles and the bootstrap.
         diagnostics: "default" (those that cost little), "all", or names.
         on_progress: called with (passes done, passes in all, what is running).
@@ -60,12 +65,14 @@ def run(
             answers; and groups, which null models keep.
 
     Raises:
-        OptionError: an unknown option, a number of nulls or a seed that is no whole number >= 0, or nothing to measure on such
-            beliefs of such a model.
+        OptionError: an unknown option, a number of nulls or a seed that is no whole number >= 0, scaled nulls of none or of a
+            model without a gain behind its last block, or nothing to measure on such beliefs of such a model.
         CheckpointError, PromptError: see `rgprobe.load` and `rgprobe.trace`.
     """
     nulls, seed = whole_number("nulls", nulls, least=0, remedy="pass nulls=0 for none"), checked_seed(seed)
     probe = load(model)
+    if scaled_nulls:
+        _require_scalable(probe, nulls)
     belief = str(options.get("belief", "lens"))
     chosen = applicable(select(diagnostics), belief=belief, family=probe.family)
     collect = sorted(set().union(*(d.requires for d in chosen)))
@@ -77,8 +84,10 @@ def run(
     shuffles = whole_number("shuffles", shuffles, least=0, remedy="pass shuffles=0 for none")
     if on_estimate is not None:
         rehearsal = {name: options[name] for name in ("belief", "sink", "basis") if name in options}
-        on_estimate(estimate_cost(probe, encoded, chosen, nulls=nulls, shuffles=shuffles, **rehearsal))
-    tick = _Ticker(on_progress, len(encoded) * (1 + nulls + shuffles))
+        on_estimate(
+            estimate_cost(probe, encoded, chosen, nulls=nulls * (1 + scaled_nulls), shuffles=shuffles, **rehearsal)
+        )
+    tick = _Ticker(on_progress, len(encoded) * (1 + nulls * (1 + scaled_nulls) + shuffles))
     settings = {**{k: v for k, v in options.items() if k != "attention_mask"}, "collect": collect}
 
     with tick(f"{probe.name}: measuring"):
@@ -86,20 +95,38 @@ def run(
     measured = measurements(chosen, traced)
     traced = traced.bare()  # before the next is made
     seeds = [int(s) for s in np.random.SeedSequence(seed).generate_state(nulls + shuffles)]
-    random_init = []
+    drawn: dict[str, list[dict[str, Measurement]]] = {"random_init": [], "scaled_init": [], "shuffled_tokens": []}
+    rows = [prompt.ids for prompt in encoded]
+    deviation, gains = logit_deviation(probe, rows) if scaled_nulls else float("nan"), []
     for number, null_seed in enumerate(seeds[:nulls]):
-        with tick(f"random init {number + 1} of {nulls}"), probe.randomised(null_seed) as null:
-            ids = unpadded([prompt.ids for prompt in encoded])
-            random_init.append(_of_null(chosen, trace(null, ids, on_prompt=tick.step, **settings)))
-    shuffled = []
+        with probe.randomised(null_seed) as null:
+            with tick(f"random init {number + 1} of {nulls}"):
+                drawn["random_init"].append(
+                    _of_null(chosen, trace(null, unpadded(rows), on_prompt=tick.step, **settings))
+                )
+            if scaled_nulls:
+                with tick(f"scaled init {number + 1} of {nulls}"):
+                    gains.append(match_logit_scale(null, rows, deviation))
+                    drawn["scaled_init"].append(
+                        _of_null(chosen, trace(null, unpadded(rows), on_prompt=tick.step, **settings))
+                    )
     special = _special_ids(probe)
     for number, null_seed in enumerate(seeds[nulls:]):
         with tick(f"shuffled tokens {number + 1} of {shuffles}"):
             ids = unpadded([shuffle_tokens(p, seed=null_seed + i, special=special) for i, p in enumerate(encoded)])
-            shuffled.append(_of_null(chosen, trace(probe, ids, on_prompt=tick.step, **settings)))
-    drawn = {"random_init_seeds": seeds[:nulls], "shuffle_seeds": seeds[nulls:]}
-    provenance = {**traced.provenance, "seed": seed, "nulls": drawn}
-    return assemble_flow(chosen, measured, random_init, shuffled, traced, provenance)
+            drawn["shuffled_tokens"].append(_of_null(chosen, trace(probe, ids, on_prompt=tick.step, **settings)))
+    told: dict[str, Any] = {"random_init_seeds": seeds[:nulls], "shuffle_seeds": seeds[nulls:]}
+    if scaled_nulls:
+        told |= {"scaled_init_gains": gains, "logit_deviation": deviation}
+    provenance = {**traced.provenance, "seed": seed, "nulls": told}
+    return assemble_flow(chosen, measured, drawn, traced, provenance)
+
+
+def _require_scalable(probe: Probe, nulls: int) -> None:
+    if nulls == 0:
+        raise OptionError("scaled_nulls", expected="nulls of at least 1, which are scaled", received="nulls=0",
+                          remedy="pass nulls=5, or leave it out")  # fmt: skip
+    final_gains(probe)
 
 
 def _of_null(chosen: Sequence[Diagnostic], traced: BeliefTrace) -> dict[str, Measurement]:

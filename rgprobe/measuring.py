@@ -27,6 +27,7 @@ def measure(
     diagnostics: str | Sequence[str] = "default",
     random_inits: Sequence[BeliefTrace] = (),
     shuffles: Sequence[BeliefTrace] = (),
+    scaled_inits: Sequence[BeliefTrace] = (),
     seed: int = 0,
 ) -> RGFlow:
     """Diagnostics of one trace, against the traces of its null models.
@@ -41,6 +42,7 @@ def measure(
         random_inits: traces of random initialisations of the same architecture, on the same prompts. Without them every verdict
             is "descriptive".
         shuffles: traces of the same model on the same prompts with their tokens in random order.
+        scaled_inits: traces of the random initialisations with logits as large as the model's, see `rgprobe.run`.
         seed: of the bootstrap.
 
     Raises:
@@ -54,26 +56,30 @@ def measure(
         ['quantity', 'sink', 'state']
     """
     seed = checked_seed(seed)
-    nulls = [*random_inits, *shuffles]
+    drawn = {"random_init": random_inits, "scaled_init": scaled_inits, "shuffled_tokens": shuffles}
+    nulls = [null for traces in drawn.values() for null in traces]
     for null in nulls:
         if null.n_prompts != trace.n_prompts or null.belief != trace.belief:
             raise OptionError(
-                "random_inits, shuffles", expected=f"{trace.n_prompts} prompts and {trace.belief} beliefs, as the trace",
+                "random_inits, shuffles, scaled_inits",
+                expected=f"{trace.n_prompts} prompts and {trace.belief} beliefs, as the trace",
                 received=f"{null.n_prompts} prompts and {null.belief} beliefs", remedy="trace the same prompts alike",
             )  # fmt: skip
+    if scaled_inits and len(scaled_inits) != len(random_inits):
+        raise OptionError("scaled_inits", expected=f"one for each of {len(random_inits)} random_inits",
+                          received=str(len(scaled_inits)), remedy="trace all of them")  # fmt: skip
     chosen, reasons = _measurable(select(diagnostics), [trace, *nulls])
     if not chosen or (reasons and diagnostics not in ("default", "all")):
         raise OptionError(
             "diagnostics", expected="what this trace allows", remedy="record what is missing, or name others",
             received="; ".join(f"{name}, which {reason}" for name, reason in reasons.items()),
         )  # fmt: skip
-    measured = [measurements(chosen, each) for each in (trace, *nulls)]
-    drawn = {"random_init_seeds": [None] * len(random_inits), "shuffle_seeds": [None] * len(shuffles)}
+    measured = {name: [measurements(chosen, each) for each in traces] for name, traces in drawn.items()}
+    seeds = {"random_init_seeds": [None] * len(random_inits), "shuffle_seeds": [None] * len(shuffles)}
     provenance = {"family": "standard", "source": {"kind": "arrays", "name": "arrays", "sha256": {}},
                   "truncated_tokens": [0] * trace.n_prompts, "belief": trace.belief, **trace.provenance,
-                  "seed": seed, "nulls": drawn, "not_measured": reasons}  # fmt: skip
-    parted = 1 + len(random_inits)
-    return assemble_flow(chosen, measured[0], measured[1:parted], measured[parted:], trace, provenance)
+                  "seed": seed, "nulls": seeds, "not_measured": reasons}  # fmt: skip
+    return assemble_flow(chosen, measurements(chosen, trace), measured, trace, provenance)
 
 
 def measurements(chosen: Sequence[Diagnostic], trace: BeliefTrace) -> dict[str, Measurement]:
@@ -84,17 +90,16 @@ def measurements(chosen: Sequence[Diagnostic], trace: BeliefTrace) -> dict[str, 
 def assemble_flow(
     chosen: Sequence[Diagnostic],
     measured: Mapping[str, Measurement],
-    random_init: Sequence[Mapping[str, Measurement]],
-    shuffled: Sequence[Mapping[str, Measurement]],
+    nulls: Mapping[str, Sequence[Mapping[str, Measurement]]],
     trace: BeliefTrace,
     provenance: dict[str, Any],
 ) -> RGFlow:
-    """One result from the measurements of a model and of its nulls, in the order of their draws."""
+    """One result from the measurements of a model and of its nulls, by the fields of `NullMeasurements`."""
     nodes = {
         d.name: assemble_node(
             d,
             measured[d.name],
-            NullMeasurements([m[d.name] for m in random_init], [m[d.name] for m in shuffled]),
+            NullMeasurements(**{name: [m[d.name] for m in draws] for name, draws in nulls.items()}),
             seed=provenance["seed"],
         )
         for d in chosen

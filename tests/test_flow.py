@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 import tiny_models
+import torch
 import xarray as xr
 from gauge_models import tiny_gauge
 from tiny_models import random_prompts
@@ -246,3 +247,35 @@ def test_a_model_that_is_a_random_initialisation_does_not_beat_random_initialisa
                 tested += int((words == "beats null").sum() + (words == "within null").sum())
     assert tested > 200 * models
     assert beaten <= 0.05 * tested
+
+
+def test_scaled_nulls_are_the_random_initialisations_with_logits_of_the_models_size():
+    model, options = tiny_models.llama(), {"diagnostics": "elimination,plateau,collapse", "positions": 6, "seed": 4}
+    with torch.no_grad():
+        model.model.norm.weight.mul_(9.0)
+    flow = rg.run(model, PROMPTS, nulls=2, scaled_nulls=True, **options)
+    told, probe = flow.provenance["nulls"], rg.load(model)
+    np.testing.assert_allclose(told["scaled_init_gains"], 9.0, rtol=0.3)
+    drawn = []
+    for seed, gain in zip(told["random_init_seeds"], told["scaled_init_gains"], strict=True):
+        with probe.randomised(seed) as null, torch.no_grad():
+            null.bridge.original_model.model.norm.weight.mul_(gain)
+            drawn.append(rg.trace(null, PROMPTS, positions=6).lens["entropy"].mean("position").values)
+    node = flow.to_xarray()["elimination"].to_dataset().sel(quantity="entropy", null_model="scaled_init")
+    np.testing.assert_allclose(node["null"], np.mean(drawn, (0, 1)) / np.log(2), rtol=1e-6)
+    # a quantity of states knows nothing of the gain: nothing is tested twice
+    plateau = flow.to_xarray()["plateau"].to_dataset().sel(null_model="scaled_init")
+    assert plateau["null"].sel(quantity="angle").isnull().all()
+    assert plateau["null"].sel(quantity="kl").notnull().any()
+    assert "scaled_init" not in flow.to_xarray()["collapse"]["null_model"]
+    # and all else is what it is without them
+    plain = rg.run(model, PROMPTS, nulls=2, **options)
+    for name in flow.diagnostics:
+        kept = flow.to_xarray()[name].to_dataset().sel(null_model=plain.to_xarray()[name]["null_model"].values)
+        xr.testing.assert_equal(kept["null"], plain.to_xarray()[name]["null"])
+        xr.testing.assert_equal(kept["value"], plain.to_xarray()[name]["value"])
+
+
+def test_scaled_nulls_of_none_are_refused():
+    with pytest.raises(OptionError, match="scaled_nulls: expected nulls of at least 1"):
+        rg.run(tiny_models.llama(), PROMPTS, nulls=0, scaled_nulls=True)

@@ -9,7 +9,7 @@ from rgprobe.diagnostics import available
 from rgprobe.report.verdicts import QUESTIONS
 
 DOCS = Path(__file__).parents[1] / "docs"
-EVERYWHERE = {"random_init", "shuffled_tokens"}
+EVERYWHERE = {"random_init", "scaled_init", "shuffled_tokens"}
 
 
 def table():

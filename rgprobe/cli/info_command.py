@@ -81,6 +81,7 @@ def _result_facts(path: Path) -> dict[str, Any]:
         "diagnostics": list(flow.diagnostics),
         "seed": record["seed"],
         "random inits": record["nulls"]["random_init_seeds"],
+        **({"scaled inits, gains": gains} if (gains := record["nulls"].get("scaled_init_gains")) else {}),
         "shuffles": record["nulls"]["shuffle_seeds"],
         "options": record["options"],
         "versions": record["versions"],

@@ -29,6 +29,7 @@ __all__ = [
     "OffloadFolder",
     "Positions",
     "Quiet",
+    "ScaledNulls",
     "Sink",
     "SinkOption",
     "Truncate",
@@ -104,6 +105,14 @@ Truncate = Annotated[bool, typer.Option("--truncate", help="Cut prompts over the
 Device = Annotated[str, typer.Option("--device", metavar="NAME", help="auto, cpu, cuda or cuda:N. No silent fallback.")]
 DtypeOption = Annotated[
     Dtype, typer.Option("--dtype", help="Dtype of the weights; statistics are never below float32.")
+]
+ScaledNulls = Annotated[
+    bool,
+    typer.Option(
+        "--scaled-nulls",
+        help="Measure each random initialisation once more with logits as large as the model's: what is left of claims about "
+        "predictions? A further pass for each.",
+    ),
 ]
 AllowPickle = Annotated[
     bool, typer.Option("--allow-pickle", help="Accept pickled weights; they are read with weights_only=True.")

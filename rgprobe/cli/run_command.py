@@ -25,6 +25,7 @@ from rgprobe.cli.options import (
     OffloadFolder,
     Positions,
     Quiet,
+    ScaledNulls,
     Sink,
     SinkOption,
     Truncate,
@@ -103,6 +104,7 @@ def run_command(
             show_default=False,
         ),
     ] = None,
+    scaled_nulls: ScaledNulls = False,
     diagnostics: Annotated[
         str,
         typer.Option(
@@ -148,6 +150,7 @@ def run_command(
         announced=not quiet and diagnostics != "default",
         running={
             "nulls": nulls if nulls is not None else SEEDS if source is not None else SEEDS_OF_SHIPPED,
+            "scaled_nulls": scaled_nulls,
             "seed": seed,
             "diagnostics": diagnostics,
             "belief": belief.value,

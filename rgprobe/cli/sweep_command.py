@@ -25,6 +25,7 @@ from rgprobe.cli.options import (
     DtypeOption,
     Positions,
     Quiet,
+    ScaledNulls,
     Sink,
     SinkOption,
     Truncate,
@@ -70,6 +71,7 @@ def sweep_command(
     ] = None,
     belief: BeliefOption = Belief.lens,
     nulls: Annotated[int, typer.Option(min=0, metavar="N", help="Random initialisations to compare with.")] = 3,
+    scaled_nulls: ScaledNulls = False,
     diagnostics: Annotated[str, typer.Option(metavar="default|all|NAMES", help="As for rgprobe run.")] = "default",
     positions: Positions = "32",
     sink: SinkOption = Sink.exclude,
@@ -115,7 +117,7 @@ def sweep_command(
     Several sweeps, shards or queues may write into one directory.
     """
     options: dict[str, Any] = {
-        "nulls": nulls, "seed": seed, "diagnostics": diagnostics, "belief": belief.value,
+        "nulls": nulls, "scaled_nulls": scaled_nulls, "seed": seed, "diagnostics": diagnostics, "belief": belief.value,
         "positions": parse_positions(positions), "sink": sink.value, "bos": bos.value, "truncate": truncate,
     }  # fmt: skip
     where: dict[str, Any] = {"workers": workers, "client": scheduler, "resources": _resources(resource), "shard": shard}

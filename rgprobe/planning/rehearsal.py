@@ -218,9 +218,8 @@ def _sample(
     passing, traced = _fastest(lambda: trace(probe, prompts, collect=collect), clock)
     measuring, measured = _fastest(lambda: measurements(light, traced), clock)
     provenance = {**traced.provenance, "seed": 0, "nulls": {"random_init_seeds": [], "shuffle_seeds": []}}
-    assembling, flow = _fastest(
-        lambda: assemble_flow(light, measured, [measured] * nulls, [measured] * shuffles, traced, provenance), clock
-    )
+    drawn = {"random_init": [measured] * nulls, "shuffled_tokens": [measured] * shuffles}
+    assembling, flow = _fastest(lambda: assemble_flow(light, measured, drawn, traced, provenance), clock)
     with tempfile.TemporaryDirectory(prefix="rgprobe-plan-") as folder:
         path = Path(folder) / "flow.nc"
         flow.save(path)

@@ -62,6 +62,7 @@ def _claims(size: Standing) -> str:
             f"saying more takes {rule}."
         )
     nulls = f"{counted(size.seeds, 'random initialisation')} of the same architecture"
+    nulls += ", with logits as they come and as large as the model's," if size.scaled else ""
     nulls += f" and {counted(size.shuffles, 'shuffled copy')} of each prompt" if size.shuffles else ""
     if size.sufficient:
         return f"It is compared with {nulls}: enough to say whether a number beats its null (that takes {rule})."

@@ -18,6 +18,7 @@ LEVELS = ("identity", "descriptive", "beats null", "causal")
 # What it means to beat each null; one that is added later is named without its question.
 QUESTIONS = {
     "random_init": "did training make it",
+    "scaled_init": "did training make it, or are logits merely large",
     "shuffled_tokens": "does the order of the words matter",
     "random_partition": "is the grouping better than chance",
     "position_matched": "does this prompt's content matter",
@@ -77,12 +78,13 @@ class Trend:
 
 @dataclass(frozen=True)
 class Standing:
-    """What the size of a run allows: prompts, tokens, random initialisations, token-shuffled copies."""
+    """What the size of a run allows: prompts, tokens, random initialisations, token-shuffled copies, scaled initialisations."""
 
     prompts: int
     tokens: int
     seeds: int
     shuffles: int
+    scaled: int = 0
 
     @property
     def compared(self) -> bool:
@@ -99,7 +101,8 @@ def standing(flow: RGFlow) -> Standing:
     """Size of the run and of its nulls."""
     nulls = flow.provenance["nulls"]
     tokens = sum(len(row) for row in flow.tokens)
-    return Standing(len(flow.prompts), tokens, len(nulls["random_init_seeds"]), len(nulls["shuffle_seeds"]))
+    drawn = (len(nulls.get(name, ())) for name in ("random_init_seeds", "shuffle_seeds", "scaled_init_gains"))
+    return Standing(len(flow.prompts), tokens, *drawn)
 
 
 def trends(flow: RGFlow) -> list[Trend]:

@@ -78,7 +78,7 @@ def _flow_lines(provenance: Mapping[str, Any], prompts: int | None, recorded: st
     return {
         "n": "" if prompts is None else f"{prompts} prompt{'s' * (prompts != 1)}{recorded}",
         "interval": interval if prompts is None or prompts > 1 else "none: one prompt has none",
-        "null": _nulls(inits, shuffles),
+        "null": _nulls(inits, shuffles, nulls.get("scaled_init_gains", [])),
         "seeds": f"run {provenance['seed']}; random initialisations {_listed(inits)}; shuffles {_listed(shuffles)}",
         "sink": f"{options['sink']}d" if str(options["sink"]).endswith("e") else str(options["sink"]),
         "belief": f"{provenance['belief']} ({_line(str(provenance['assumption']), 400)})",
@@ -88,8 +88,12 @@ def _flow_lines(provenance: Mapping[str, Any], prompts: int | None, recorded: st
     }
 
 
-def _nulls(inits: Sequence[int], shuffles: Sequence[int]) -> str:
+def _nulls(inits: Sequence[int], shuffles: Sequence[int], gains: Sequence[float]) -> str:
     parts = [f"{len(inits)} random initialisation{'s' * (len(inits) != 1)} of the same architecture"] if inits else []
+    if gains:
+        parts += [
+            f"the same with their final gain x {min(gains):.3g} to {max(gains):.3g}, for logits as large as the model's"
+        ]
     parts += [f"{len(shuffles)} shuffle{'s' * (len(shuffles) != 1)} of the tokens"] if shuffles else []
     return " and ".join(parts) if parts else "none was run, so nothing here is more than descriptive"
 

@@ -207,7 +207,8 @@ def _named(axes: Axes, series: DepthSeries) -> None:
     label_ends(axes, ends)
 
 
-NULL_WORDS = {"random_init": "random init.", "shuffled_tokens": "shuffled", "random_directions": "random dir."}
+NULL_WORDS = {"random_init": "random init.", "scaled_init": "scaled init.",
+              "shuffled_tokens": "shuffled", "random_directions": "random dir."}  # fmt: skip
 
 
 def _last_finite(values: np.ndarray) -> float:
