@@ -4,21 +4,25 @@ To write it again: `python tests/test_scaling_page.py DIR...`, the folders that 
 """
 
 import json
+import re
 import sys
 from pathlib import Path
 
+import pytest
 from measured_page import DOCS, analysis, shown, write
 
 from rgprobe.probe.attention import LARGEST_REFUSED, LARGEST_WHOLE, TRIAL
 from rgprobe.probe.scores import TILE
 from rgprobe.probe.sketches import LONGEST
 
-PAGE, RECORD, ACCURACY = DOCS / "scaling.md", DOCS / "scaling.json", DOCS / "plan-accuracy.json"
+PAGE, RECORD = DOCS / "scaling.md", DOCS / "scaling.json"
+ACCURACY, EXAMPLES = DOCS / "plan-accuracy.json", DOCS / "plan-examples.json"
 
 
 def tables():
     return {
         "long context": analysis("long_context").table(json.loads(RECORD.read_text("utf-8"))),
+        "plan examples": "\n".join(analysis("plan_examples").table(json.loads(EXAMPLES.read_text("utf-8")))),
         "plan accuracy": "\n".join(analysis("plan_accuracy").table(json.loads(ACCURACY.read_text("utf-8")))),
     }
 
@@ -39,6 +43,20 @@ def test_plans_come_true_within_three_tenths():
     for row in json.loads(ACCURACY.read_text("utf-8")):
         ratios = [row["plan"][part] / row["run"][part] for part in analysis("plan_accuracy").PARTS]
         assert max(map(abs, (ratio - 1 for ratio in ratios))) < 0.3, row["model"]
+
+
+def test_what_the_page_makes_of_its_examples():
+    text = " ".join(PAGE.read_text("utf-8").split())
+    sweep, big = (json.loads(EXAMPLES.read_text("utf-8"))[name] for name in ("sweep", "big"))
+    (hours,) = re.findall(r"some (\d+) hours for all of them", text)
+    assert 154 * sweep["total_seconds"] / 3600 == pytest.approx(int(hours), rel=0.1)
+    assert f"and {round(154 * sweep['disk'] / 1e9, -1):.0f} GB" in text
+    assert sweep["seconds"]["passes"] / sweep["total_seconds"] > 0.85  # nine tenths
+    per_prompt = sum(sweep["memory"][part] for part in ("traces", "result")) / sweep["prompts"]
+    fits = (16e9 - sum(sweep["memory"][part] for part in ("program", "weights", "one pass"))) / per_prompt
+    assert f"{round(fits, -2):,.0f} prompts for a worker of 16 GB" in text
+    kept = (big["memory"]["traces"] + big["memory"]["result"]) / big["prompts"]
+    assert 3e9 < kept < 4e9  # nearly 4 GB
 
 
 def test_the_constants_of_the_page_are_those_of_the_code():

@@ -5,21 +5,21 @@ from __future__ import annotations
 import copy
 import os
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float64
-from scipy.optimize import nnls
 
 from rgprobe.belief_trace import BeliefTrace
 from rgprobe.diagnostics import Diagnostic
 from rgprobe.measuring import assemble_flow, measurements
 from rgprobe.models.bench.memory import peak_bytes
+from rgprobe.planning.prices import fitted, shown
 from rgprobe.planning.work import Job
 from rgprobe.probe.attention import takes_tiles
 from rgprobe.probe.model import Probe
@@ -27,7 +27,7 @@ from rgprobe.probe.outline import Outline, miniature
 from rgprobe.probe.passes import PASSES
 from rgprobe.tracing import trace
 
-__all__ = ["Rehearsal", "Sample", "fitted", "rehearse"]
+__all__ = ["Rehearsal", "Sample", "rehearse"]
 
 Clock = Callable[[], float]
 LONGEST = 512  # tokens of a rehearsed prompt at most
@@ -45,7 +45,7 @@ class Sample:
         job: of the relative.
         passing: seconds of the pass over one prompt with everything that is reduced in it.
         forward: seconds of that pass without.
-        measuring: seconds of all diagnostics.
+        measuring: seconds of each diagnostic, by name.
         assembling: seconds from measurements to the result, null models included.
         traced, kept: bytes of the trace's arrays, and of the result's file.
     """
@@ -53,7 +53,7 @@ class Sample:
     job: Job
     passing: float
     forward: float
-    measuring: float
+    measuring: Mapping[str, float]
     assembling: float
     traced: int
     kept: int
@@ -89,9 +89,16 @@ class Rehearsal:
         return self._at(job.of_a_forward(), amounts, [s.forward for s in self.samples])
 
     def seconds_of_measuring(self, job: Job) -> float:
-        """Of all prompts."""
-        amounts = [s.job.of_measurements() for s in self.samples]
-        return self._at(job.of_measurements(), amounts, [s.measuring for s in self.samples])
+        """Of all prompts.
+
+        Each diagnostic has its own prices: trees never see rows of attention, and what is laid to rows by the noise of those
+        who do not read them would be multiplied by a thousand in a long prompt.
+        """
+        amounts = np.array([s.job.of_measurements() for s in self.samples])
+        names = self.samples[0].measuring
+        return float(sum(
+            job.of_measurements() @ shown(amounts, np.array([s.measuring[name] for s in self.samples])) for name in names
+        ))  # fmt: skip
 
     def seconds_of_assembling(self, job: Job) -> float:
         """Of all prompts; it does not see tokens."""
@@ -113,28 +120,6 @@ class Rehearsal:
     @staticmethod
     def _at(amounts: np.ndarray, seen: Sequence[np.ndarray], took: Sequence[float | int]) -> float:
         return float(amounts @ fitted(np.array(seen), np.array(took, dtype=float)))
-
-
-def fitted(
-    amounts: Float64[np.ndarray, "samples amounts"], took: Float64[np.ndarray, " samples"]
-) -> Float64[np.ndarray, " amounts"]:
-    """Non-negative prices of the amounts, by least squares of relative errors.
-
-    A price below zero would make large jobs cheap. Amounts that no sample varies share their price in some way, which does not
-    matter where they grow together.
-
-    Source: Lawson and Hanson (1974).
-
-    Example:
-        >>> seen = np.array([[1.0, 1.0], [1.0, 4.0], [1.0, 9.0]])
-        >>> np.round(fitted(seen, seen @ np.array([5.0, 2.0])), 6).tolist()
-        [5.0, 2.0]
-    """
-    scale = amounts.max(axis=0)
-    scale = np.where(scale > 0, scale, 1.0)
-    weight = 1.0 / np.maximum(took, 1e-12)
-    prices, _ = nnls(amounts / scale * weight[:, None], took * weight)
-    return prices / scale
 
 
 def rehearse(
@@ -216,7 +201,8 @@ def _sample(
     prompts = _prompts(job)
     forward, _ = _fastest(lambda: probe.stream(prompts[0], []), clock)
     passing, traced = _fastest(lambda: trace(probe, prompts, collect=collect), clock)
-    measuring, measured = _fastest(lambda: measurements(light, traced), clock)
+    measured = measurements(light, traced)
+    measuring = {d.name: _fastest(partial(d.measure, traced), clock)[0] for d in light}
     provenance = {**traced.provenance, "seed": 0, "nulls": {"random_init_seeds": [], "shuffle_seeds": []}}
     drawn = {"random_init": [measured] * nulls, "shuffled_tokens": [measured] * shuffles}
     assembling, flow = _fastest(lambda: assemble_flow(light, measured, drawn, traced, provenance), clock)

@@ -10,7 +10,8 @@ import torch
 import rgprobe as rg
 from rgprobe.errors import OptionError
 from rgprobe.planning import Rates
-from rgprobe.planning.rehearsal import Rehearsal, Sample, fitted
+from rgprobe.planning.prices import fitted
+from rgprobe.planning.rehearsal import Rehearsal, Sample
 from rgprobe.planning.work import Job, forward_flops
 from rgprobe.probe.loading import load
 from rgprobe.probe.outline import outline_of
@@ -50,10 +51,28 @@ def test_a_larger_job_is_predicted_from_small_ones(outline):
     # some through scores as a whole, some through tiles: up to 256 tokens of 8 heads are the former
     jobs = [Job(relative(b), n, 1) for b in (1, 3) for n in (64, 128, 256, 400, 512)]
     assert {job.tiled for job in jobs} == {True, False}
-    samples = tuple(Sample(job, float(job.of_a_pass() @ prices), 1.0, 1.0, 1.0, 1, 1) for job in jobs)
+    samples = tuple(Sample(job, float(job.of_a_pass() @ prices), 1.0, {}, 1.0, 1, 1) for job in jobs)
     known = Rehearsal(samples, (), 0.0, 0, {})
     planned = Job(relative(24), 2048, 5)
     assert known.seconds_of_a_pass(planned) == pytest.approx(float(planned.of_a_pass() @ prices), rel=1e-6)
+
+
+def test_what_does_not_read_rows_costs_nothing_for_long_prompts(outline):
+    """Times with a tenth of noise; the planned prompts have three hundred times the rows of any that was rehearsed."""
+    generator = np.random.default_rng(0)
+    few = type(outline)(**{**vars(outline), "blocks": 3})
+    jobs = [Job(few, n, p) for n, p in ((64, 1), (128, 1), (256, 1), (64, 4)) for _ in range(2)]
+    prices = {"trees": np.array([1e-3, 1e-3, 5e-3, 0.0]), "rows": np.array([1e-4, 1e-4, 1e-4, 1e-7])}
+    planned = Job(few, 8192, 10)
+    exact = sum(float(planned.of_measurements() @ price) for price in prices.values())
+    ratios = []
+    for _ in range(40):
+        took = [{name: float(job.of_measurements() @ price * generator.normal(1, 0.1)) for name, price in prices.items()}
+                for job in jobs]  # fmt: skip
+        samples = tuple(Sample(job, 1.0, 1.0, each, 1.0, 1, 1) for job, each in zip(jobs, took, strict=True))
+        ratios.append(Rehearsal(samples, (), 0.0, 0, {}).seconds_of_measuring(planned) / exact)
+    assert 0.9 < np.median(ratios) < 1.1
+    assert np.quantile(ratios, 0.9) < 1.5
 
 
 def test_the_file_of_a_run_is_foretold(tmp_path):
