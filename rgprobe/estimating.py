@@ -12,6 +12,7 @@ from rgprobe.probe.model import Probe
 from rgprobe.probe.passes import PASSES
 from rgprobe.probe.prompts import EncodedPrompt, unpadded
 from rgprobe.tracing import trace
+from rgprobe.wording import counted
 
 __all__ = ["CostEstimate", "duration", "estimate_cost"]
 
@@ -37,7 +38,7 @@ class CostEstimate:
     def __str__(self) -> str:
         parts = ", ".join(f"{name} {count:.0f}" for name, count in self.dearest)
         passes = f"{self.forwards:.0f} forward passes' work each" + (f" ({parts})" if parts else "")
-        runs = f"{_counted(self.prompts, 'prompt')} x {_counted(self.models, 'model')}"
+        runs = f"{counted(self.prompts, 'prompt')} x {counted(self.models, 'model')}"
         return f"about {duration(self.seconds)}: {runs}, {passes}"
 
 
@@ -84,10 +85,6 @@ def _seconds(call: Callable[[], object]) -> float:
     start = time.perf_counter()
     call()
     return time.perf_counter() - start
-
-
-def _counted(number: int, name: str) -> str:
-    return f"{number:,} {name}{'' if number == 1 else 's'}"
 
 
 def duration(seconds: float) -> str:

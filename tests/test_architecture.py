@@ -10,7 +10,7 @@ ROOT = Path(__file__).parents[1] / "rgprobe"
 
 # bottom to top; on one floor, a name may import those before it
 FLOORS = (
-    ("errors", "checks"),
+    ("errors", "checks", "wording"),
     ("files", "data", "storage", "locking", "gaussian", "categorical", "condensation", "testbeds"),
     ("models", "probe"),
     ("gathering", "belief_trace", "planted_trace", "tracing", "cache_trace"),

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Sequence
 from pathlib import Path
 from textwrap import wrap
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
+from rgprobe.cli.cells import label, number, plain
 from rgprobe.cli.failures import printable
 from rgprobe.comparison import FlowComparison
 from rgprobe.comparison.contrasting import NO_DIFFERENCE, words_of
@@ -27,7 +26,7 @@ def comparison_json(comparison: FlowComparison, files: Sequence[Path]) -> str:
         "names": list(comparison.names),
         "statement": comparison.statement,
         "summary": [
-            {key: _plain(value) for key, value in row.items()} for row in comparison.summary().to_dict("records")
+            {key: plain(value) for key, value in row.items()} for row in comparison.summary().to_dict("records")
         ],
         "not_compared": [vars(entry) for entry in comparison.not_compared],
         "comparison": str(files[0]),
@@ -89,12 +88,10 @@ def outcome_text(comparison: FlowComparison) -> str:
 
 def _row(row: dict[str, Any], names: tuple[str, str]) -> tuple[str, ...]:
     units = "" if row["units"] == "1" else f", {row['units']}"
-    diagnostic, quantity = (str(row[key]).replace("_", " ") for key in ("diagnostic", "quantity"))
-    label = quantity if diagnostic in quantity else f"{diagnostic}: {quantity}"
-    interval = f"{_number(row['level_difference'])} ({_number(row['level_low'])} to {_number(row['level_high'])})"
+    interval = f"{number(row['level_difference'])} ({number(row['level_low'])} to {number(row['level_high'])})"
     differing = row["n_first_above"] + row["n_second_above"]
     return (
-        f"{label}{units}", _number(row["level_first"]), _number(row["level_second"]), interval,
+        f"{label(row)}{units}", number(row["level_first"]), number(row["level_second"]), interval,
         _above(row["level_verdict"], names), _above(row.get("level_excess_verdict"), names),
         f"{differing} of {row['n_depths']}",
     )  # fmt: skip
@@ -111,13 +108,3 @@ def _above(word: Any, names: tuple[str, str]) -> str:
 def _aligned(row: tuple[str, ...], widths: list[int]) -> list[str]:
     numbers = (cell.rjust(width) for cell, width in zip(row[1:4], widths[1:4], strict=True))
     return [row[0].ljust(widths[0]), *numbers, *(cell.ljust(w) for cell, w in zip(row[4:], widths[4:], strict=True))]
-
-
-def _number(value: float) -> str:
-    return f"{value:.3g}" if math.isfinite(value) else "undefined"
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, (float, np.floating)):
-        return float(value) if math.isfinite(value) else None
-    return None if value is pd.NA else value.item() if isinstance(value, np.generic) else value

@@ -12,6 +12,7 @@ from rgprobe.cli.failures import printable
 from rgprobe.cli.options import Debug, Quiet
 from rgprobe.cli.output_directory import staged_output
 from rgprobe.cli.progress import progress_bar
+from rgprobe.wording import counted
 
 if TYPE_CHECKING:
     from rgprobe.plots.paper.exporting import Exported, Result
@@ -96,7 +97,7 @@ def _opened(path: Path) -> Result:
 def _told(exported: Exported, out: Path) -> str:
     """One line per figure: its files, or why it was skipped and what to run to get it."""
     names = list(dict.fromkeys(file.stem for file in exported.written))
-    lines = [f"Wrote {len(names)} figure{'s' * (len(names) != 1)} to {printable(str(out))}"]
+    lines = [f"Wrote {counted(len(names), 'figure')} to {printable(str(out))}"]
     for name in names:
         suffixes = ", ".join(file.suffix[1:] for file in exported.written if file.stem == name)
         lines.append(f"  {name}: {suffixes}")

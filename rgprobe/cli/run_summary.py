@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
+from rgprobe.cli.cells import label, number, plain
 from rgprobe.cli.compare_summary import outcome_text
 from rgprobe.cli.failures import printable
 from rgprobe.comparison import FlowComparison
 from rgprobe.nulls import MINIMUM_PROMPTS, MINIMUM_SEEDS
 from rgprobe.rg_flow import RGFlow
+from rgprobe.wording import counted
 
-__all__ = ["counted", "summary_json", "summary_text"]
+__all__ = ["summary_json", "summary_text"]
 
 STRONGEST = 6
 Files = Mapping[str, tuple[Path, Path]]
@@ -36,9 +36,7 @@ def summary_json(flows: Mapping[str, RGFlow], files: Files, report: Path, compar
             "random_inits": _seeds(flow),
             "sufficient_for_verdicts": _sufficient(flow),
             "undefined_when": {each: flow.to_xarray()[each].attrs["undefined"] for each in flow.diagnostics},
-            "summary": [
-                {key: _plain(value) for key, value in row.items()} for row in flow.summary().to_dict("records")
-            ],
+            "summary": [{key: plain(value) for key, value in row.items()} for row in flow.summary().to_dict("records")],
         }
         for name, flow in flows.items()
     ]
@@ -112,8 +110,8 @@ def _strongest(table: pd.DataFrame) -> list[str]:
 
 def _row(row: dict[str, Any]) -> tuple[str, ...]:
     units = "" if row["units"] == "1" else f", {row['units']}"
-    interval = f"{_number(row['difference'])} ({_number(row['low'])} to {_number(row['high'])})"
-    return f"{_label(row)}{units}", _number(row["trend"]), _number(row["null"]), interval, row["trend_verdict"]
+    interval = f"{number(row['difference'])} ({number(row['low'])} to {number(row['high'])})"
+    return f"{label(row)}{units}", number(row["trend"]), number(row["null"]), interval, row["trend_verdict"]
 
 
 def _aligned(row: tuple[str, ...], widths: list[int]) -> list[str]:
@@ -144,24 +142,8 @@ def _caveats(flow: RGFlow) -> list[str]:
     return lines
 
 
-def counted(count: int, noun: str) -> str:
-    """A number and its noun.
-
-    Example:
-        >>> counted(1, "prompt"), counted(24, "prompt")
-        ('1 prompt', '24 prompts')
-    """
-    return f"{count:,} {noun}{'' if count == 1 else 's'}"
-
-
 def _names(table: pd.DataFrame) -> str:
-    return ", ".join(_label(row) for row in table.to_dict("records"))
-
-
-def _label(row: Mapping[str, Any]) -> str:
-    """Diagnostic and quantity as prose: many quantities mean nothing without their diagnostic."""
-    diagnostic, quantity = (str(row[key]).replace("_", " ") for key in ("diagnostic", "quantity"))
-    return quantity if diagnostic in quantity else f"{diagnostic}: {quantity}"
+    return ", ".join(label(row) for row in table.to_dict("records"))
 
 
 def _seeds(flow: RGFlow) -> int:
@@ -170,13 +152,3 @@ def _seeds(flow: RGFlow) -> int:
 
 def _sufficient(flow: RGFlow) -> bool:
     return _seeds(flow) >= MINIMUM_SEEDS and len(flow.prompts) >= MINIMUM_PROMPTS
-
-
-def _number(value: float) -> str:
-    return f"{value:.3g}" if math.isfinite(value) else "undefined"
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, (float, np.floating)):
-        return float(value) if math.isfinite(value) else None
-    return value.item() if isinstance(value, np.generic) else value

@@ -142,8 +142,8 @@ def _draw(
 
     from rgprobe.cli.dendrogram import dendrogram_lines
     from rgprobe.cli.failures import printable
-    from rgprobe.cli.run_summary import counted
     from rgprobe.report.payload import running_text
+    from rgprobe.wording import counted
 
     number = clusters if clusters is not None else tree.effective_clusters()
     cut = tree.cut(n_clusters=number)

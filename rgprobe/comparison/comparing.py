@@ -22,6 +22,7 @@ from rgprobe.comparison.matching import (
 from rgprobe.comparison.record import FORMAT, FlowComparison
 from rgprobe.errors import OptionError
 from rgprobe.rg_flow import RGFlow
+from rgprobe.wording import counted
 
 __all__ = ["compare"]
 
@@ -198,7 +199,7 @@ def _attributes(groups: Groups, left_out: Sequence[NotCompared]) -> dict[str, st
 
 def _statement(groups: Groups) -> str:
     (first, firsts), (second, seconds) = groups.items()
-    prompts = f"{len(firsts[0].prompts)} prompt" + ("s" if len(firsts[0].prompts) != 1 else "")
+    prompts = counted(len(firsts[0].prompts), "prompt")
     if len(firsts) == 1:
         return (
             f"One checkpoint of each, on the same {prompts}: every interval is paired over prompts and speaks about these "

@@ -13,6 +13,7 @@ from rgprobe.flow import RGFlow
 from rgprobe.plots.arrays import node
 from rgprobe.plots.style import SEQUENTIAL, new_figure
 from rgprobe.plots.tokens import figure_texts
+from rgprobe.wording import counted
 
 __all__ = ["energy_landscape", "landscape_title", "landscape_top", "one_of_each", "spaced_blocks"]
 
@@ -118,7 +119,7 @@ def landscape_title(here: xr.Dataset, block: int) -> str:
     basins = int(label.max()) + 1
     if basins == 0:
         return f"block {block}: undefined"
-    return f"block {block}: {basins} basin{'s' * (basins != 1)} of {int((label >= 0).sum())} tokens"
+    return f"block {block}: {counted(basins, 'basin')} of {int((label >= 0).sum())} tokens"
 
 
 def spaced_blocks(count: int) -> list[int]:

@@ -9,7 +9,7 @@ from rgprobe.comparison.contrasting import EQUAL, NO_DIFFERENCE, words_of
 from rgprobe.contrasts import MINIMUM_CHECKPOINTS
 from rgprobe.nulls import MINIMUM_PROMPTS
 from rgprobe.report.embedding import escaped
-from rgprobe.report.wording import counted
+from rgprobe.wording import counted
 
 __all__ = ["outcome_words", "verdict_chip", "verdict_words"]
 

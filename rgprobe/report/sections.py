@@ -12,8 +12,8 @@ from rgprobe.plots import elimination, energy_landscape, flow_over_depth, head_m
 from rgprobe.plots.arrays import items, node, quantity_label, select, unit_label
 from rgprobe.report.embedding import escaped
 from rgprobe.report.verdicts import QUESTIONS, verdict_counts
-from rgprobe.report.wording import counted
 from rgprobe.rg_flow import RGFlow
+from rgprobe.wording import counted
 
 __all__ = ["FIRST", "Figures", "framed", "leading", "ordered", "section"]
 

@@ -9,8 +9,9 @@ from rgprobe.plots.arrays import depth_dim, node, quantity_label
 from rgprobe.report.embedding import escaped
 from rgprobe.report.trend_table import trend_table
 from rgprobe.report.verdicts import LEVELS, QUESTIONS, Standing, Trend, standing, trends
-from rgprobe.report.wording import chip, counted, listed, number, signed
+from rgprobe.report.wording import chip, listed, number, signed
 from rgprobe.rg_flow import RGFlow
+from rgprobe.wording import counted
 
 __all__ = ["summary"]
 

@@ -18,8 +18,9 @@ from rgprobe.plots.training_steps import over_steps, step_map
 from rgprobe.report.document import document
 from rgprobe.report.embedding import escaped
 from rgprobe.report.sections import Figures, framed
-from rgprobe.report.wording import chip, counted, number, signed
+from rgprobe.report.wording import chip, number, signed
 from rgprobe.sweeping import Sweep, changes
+from rgprobe.wording import counted
 
 __all__ = ["sweep_page", "write_sweep_report"]
 

@@ -10,7 +10,8 @@ import numpy as np
 from rgprobe.plots.arrays import quantity_label
 from rgprobe.report.embedding import escaped
 from rgprobe.report.verdicts import Against, Trend
-from rgprobe.report.wording import chip, counted, number, signed
+from rgprobe.report.wording import chip, number, signed
+from rgprobe.wording import counted
 
 __all__ = ["trend_table"]
 

@@ -1,4 +1,4 @@
-"""Numbers, counts and verdict words as the report's prose writes them."""
+"""Numbers and verdict words as the report's prose writes them."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import numpy as np
 
 from rgprobe.report.embedding import escaped
 
-__all__ = ["chip", "counted", "listed", "number", "signed"]
+__all__ = ["chip", "listed", "number", "signed"]
 
 
 def number(value: float) -> str:
@@ -29,17 +29,6 @@ def number(value: float) -> str:
 def signed(value: float) -> str:
     """`number` with its sign, also where positive."""
     return f"+{number(value)}" if np.isfinite(value) and value > 0 else number(value)
-
-
-def counted(count: int, noun: str) -> str:
-    """A number and its noun.
-
-    Example:
-        >>> counted(1, "shuffled copy"), counted(2000, "shuffled copy"), counted(3, "prompt")
-        ('1 shuffled copy', '2,000 shuffled copies', '3 prompts')
-    """
-    plural = noun.removesuffix("y") + "ies" if noun.endswith("y") else noun + "s"
-    return f"{count:,} {noun if count == 1 else plural}"
 
 
 def listed(names: list[str]) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 from rgprobe.comparison import FlowComparison
 from rgprobe.plots.tokens import readable
 from rgprobe.rg_flow import RGFlow
+from rgprobe.wording import counted
 
 __all__ = ["caption", "comparison_caption", "flow_caption"]
 
@@ -49,7 +50,7 @@ def flow_caption(title: str, told: str, flow: RGFlow, diagnostics: Sequence[str]
     if prompt is not None:
         shown = len(flow.recorded_tokens(prompt))
         lines |= {
-            "n": f"1 of {len(flow.prompts)} prompts, {shown} recorded token{'s' * (shown != 1)}",
+            "n": f"1 of {len(flow.prompts)} prompts, {counted(shown, 'recorded token')}",
             "interval": "none: one prompt is shown",
             "null": "none in this figure: one prompt is shown, and nothing is tested",
         }
@@ -76,7 +77,7 @@ def _flow_lines(provenance: Mapping[str, Any], prompts: int | None, recorded: st
         "those of other nulls are intervals of their mean"
     )
     return {
-        "n": "" if prompts is None else f"{prompts} prompt{'s' * (prompts != 1)}{recorded}",
+        "n": "" if prompts is None else f"{counted(prompts, 'prompt')}{recorded}",
         "interval": interval if prompts is None or prompts > 1 else "none: one prompt has none",
         "null": _nulls(inits, shuffles, nulls.get("scaled_init_gains", [])),
         "seeds": f"run {provenance['seed']}; random initialisations {_listed(inits)}; shuffles {_listed(shuffles)}",
@@ -89,12 +90,12 @@ def _flow_lines(provenance: Mapping[str, Any], prompts: int | None, recorded: st
 
 
 def _nulls(inits: Sequence[int], shuffles: Sequence[int], gains: Sequence[float]) -> str:
-    parts = [f"{len(inits)} random initialisation{'s' * (len(inits) != 1)} of the same architecture"] if inits else []
+    parts = [f"{counted(len(inits), 'random initialisation')} of the same architecture"] if inits else []
     if gains:
         parts += [
             f"the same with their final gain x {min(gains):.3g} to {max(gains):.3g}, for logits as large as the model's"
         ]
-    parts += [f"{len(shuffles)} shuffle{'s' * (len(shuffles) != 1)} of the tokens"] if shuffles else []
+    parts += [f"{counted(len(shuffles), 'shuffle')} of the tokens"] if shuffles else []
     return " and ".join(parts) if parts else "none was run, so nothing here is more than descriptive"
 
 
