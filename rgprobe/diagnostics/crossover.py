@@ -16,8 +16,7 @@ import numpy as np
 import xarray as xr
 from jaxtyping import Float64
 
-from rgprobe.diagnostics.record import Diagnostic, Measurement, Quantity
-from rgprobe.errors import OptionError
+from rgprobe.diagnostics.record import Diagnostic, Measurement, Quantity, reduction, sink_order
 from rgprobe.tracing import BeliefTrace
 
 __all__ = ["DIAGNOSTIC", "MINIMUM_LENGTHS", "crossover", "crossover_word", "locate_peak", "response_of", "scaling"]
@@ -70,12 +69,7 @@ def response_of(trace: BeliefTrace) -> xr.Dataset:
     Raises:
         OptionError: they were not collected.
     """
-    if "response" not in trace.reductions:
-        raise OptionError("trace", expected="response curves", received="none in this trace",
-                          remedy="have 'response' among what it collects")  # fmt: skip
-    excluded = trace.provenance["options"]["sink"] == "exclude"
-    order = ["excluded", "included"] if excluded else ["included", "excluded"]
-    return trace.reductions["response"].sel(sink=order)
+    return reduction(trace, "response").sel(sink=sink_order(trace))
 
 
 def locate_peak(

@@ -14,7 +14,7 @@ import torch
 import xarray as xr
 from jaxtyping import Float64
 
-from rgprobe.diagnostics.record import Diagnostic, Measurement, Quantity
+from rgprobe.diagnostics.record import Diagnostic, Measurement, Quantity, reduction, sink_order
 from rgprobe.errors import OptionError
 from rgprobe.probe.mixing import LONGEST, reversible_form
 from rgprobe.tracing import BeliefTrace
@@ -30,11 +30,7 @@ def diffusion(trace: BeliefTrace) -> Measurement:
     Raises:
         OptionError: a trace that did not collect mixing.
     """
-    if "mixing" not in trace.reductions:
-        raise OptionError("trace", expected="mixing by attention", received="none in this trace",
-                          remedy="have 'mixing' among what it collects")  # fmt: skip
-    excluded = trace.provenance["options"]["sink"] == "exclude"
-    found = trace.reductions["mixing"].sel(sink=["excluded", "included"] if excluded else ["included", "excluded"])
+    found = reduction(trace, "mixing").sel(sink=sink_order(trace))
     spread = found["rollout_spread"]
     before = spread.shift(block=1)
     before = before.where(before["block"] > 0 if "block" in before.coords else _later(before), 1 - 1 / found["tokens"])

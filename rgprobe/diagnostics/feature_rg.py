@@ -21,7 +21,7 @@ import xarray as xr
 from jaxtyping import Float64
 
 from rgprobe.diagnostics.pooling import MINIMUM_POOLED, Estimates
-from rgprobe.diagnostics.record import Diagnostic, Measurement, Quantity
+from rgprobe.diagnostics.record import Diagnostic, Measurement, Quantity, reduction
 from rgprobe.probe.truncation import FACTORS
 from rgprobe.tracing import BeliefTrace
 
@@ -32,7 +32,7 @@ WAYS = {"principal": "leading principal directions", "paired": "clusters of corr
 
 def feature_rg(trace: BeliefTrace) -> Measurement:
     """Divergence by way and cutoff, kurtosis by way and cutoff; the null draws are random subspaces."""
-    collected = trace.reductions["truncation"]
+    collected = reduction(trace, "truncation")
     values, null = xr.Dataset(), xr.Dataset()
     for way in WAYS:
         for factor in FACTORS:

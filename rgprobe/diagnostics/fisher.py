@@ -17,32 +17,20 @@ import numpy as np
 import xarray as xr
 from jaxtyping import Float64
 
-from rgprobe.diagnostics.record import Diagnostic, Measurement, Quantity
+from rgprobe.diagnostics.record import Diagnostic, Measurement, Quantity, reduction
 from rgprobe.errors import OptionError
 from rgprobe.tracing import BeliefTrace
 
-__all__ = ["DIAGNOSTIC", "fisher", "fisher_of", "natural_gradient_alignment"]
+__all__ = ["DIAGNOSTIC", "fisher", "natural_gradient_alignment"]
 
 
 def fisher(trace: BeliefTrace) -> Measurement:
     """tr F, its largest eigenvalue and the share of the former in the latter, averaged over the recorded rows."""
-    found = fisher_of(trace)
+    found = reduction(trace, "fisher")
     trace_f, largest = found["trace"], found["largest"]
     share = largest / trace_f.where(trace_f > 0)
     values = {"fisher_trace": trace_f, "fisher_largest": largest, "leading_share": share}
     return Measurement(xr.Dataset(values).transpose("prompt", "block", "head"))
-
-
-def fisher_of(trace: BeliefTrace) -> xr.Dataset:
-    """What was collected of the Fisher information.
-
-    Raises:
-        OptionError: nothing was.
-    """
-    if "fisher" not in trace.reductions:
-        raise OptionError("trace", expected="Fisher information of attention", received="none in this trace",
-                          remedy="have 'fisher' among what it collects")  # fmt: skip
-    return trace.reductions["fisher"]
 
 
 def natural_gradient_alignment(

@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import xarray as xr
 
-from rgprobe.diagnostics.fisher import fisher_of
-from rgprobe.diagnostics.record import Diagnostic, Measurement, Quantity
+from rgprobe.diagnostics.record import Diagnostic, Measurement, Quantity, reduction
 from rgprobe.tracing import BeliefTrace
 
 __all__ = ["DIAGNOSTIC", "fisher_alignment"]
@@ -18,7 +17,7 @@ __all__ = ["DIAGNOSTIC", "fisher_alignment"]
 
 def fisher_alignment(trace: BeliefTrace) -> Measurement:
     """Alignment with the previous block, averaged over the recorded rows, and under permuted keys (`permuted_keys`)."""
-    alignment = fisher_of(trace)["alignment"]
+    alignment = reduction(trace, "fisher")["alignment"]
     null = xr.Dataset({"alignment": alignment.isel(draw=slice(1, None)).transpose("draw", "prompt", "block")})
     values = xr.Dataset({"alignment": alignment.isel(draw=0).transpose("prompt", "block")})
     return Measurement(values, internal_nulls={"permuted_keys": null})

@@ -16,8 +16,7 @@ import torch
 import xarray as xr
 from jaxtyping import Float64
 
-from rgprobe.diagnostics.jacobian_spectrum import collected
-from rgprobe.diagnostics.record import Diagnostic, Measurement, Quantity
+from rgprobe.diagnostics.record import Diagnostic, Measurement, Quantity, reduction
 from rgprobe.errors import NumericalRefusal
 from rgprobe.probe.iterated_blocks import ITERATIONS, TOLERANCE
 from rgprobe.probe.iteration import STATUSES, Map, contraction, fixed_point, iterate
@@ -36,7 +35,7 @@ __all__ = [
 
 def fixed_points(trace: BeliefTrace) -> Measurement:
     """Status, last residual, contraction and spectral radius by block; curves, and all of it for the stack, in the details."""
-    found = collected(trace, "iterations")
+    found = reduction(trace, "iterations")
     status = found["outcome"].sel(item="status")
     defined = status.notnull()
     values = {

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import xarray as xr
 
-from rgprobe.diagnostics.record import Diagnostic, Measurement, Quantity
+from rgprobe.diagnostics.record import Diagnostic, Measurement, Quantity, reduction
 from rgprobe.probe.flips import ATTENTION_RADII, DRAWS, STATE_RADII
 from rgprobe.tracing import BeliefTrace
 
@@ -18,7 +18,7 @@ __all__ = ["DIAGNOSTIC", "flip_rate"]
 
 def flip_rate(trace: BeliefTrace) -> Measurement:
     """Flip rates by kind of noise, radius and state."""
-    collected = trace.reductions["flips"]
+    collected = reduction(trace, "flips")
     values = {
         f"{kind}_{radius:g}": collected[kind].isel(radius=index).transpose("prompt", "state")
         for kind, radii in (("residual", STATE_RADII), ("attention", ATTENTION_RADII))

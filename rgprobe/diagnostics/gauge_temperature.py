@@ -27,7 +27,7 @@ from __future__ import annotations
 import numpy as np
 import xarray as xr
 
-from rgprobe.diagnostics.record import Diagnostic, Measurement, Quantity
+from rgprobe.diagnostics.record import Diagnostic, Measurement, Quantity, sink_order
 from rgprobe.errors import OptionError
 from rgprobe.tracing import BeliefTrace
 
@@ -48,9 +48,7 @@ def gauge_temperature(trace: BeliefTrace) -> Measurement:
         raise OptionError("trace", expected="the couplings of a gauge model", received="none in this trace",
                           remedy="trace a gauge model, with 'couplings' among what it collects")  # fmt: skip
     tokens = xr.DataArray(np.arange(couplings.sizes["token"]), dims="token")
-    policies = (
-        ["excluded", "included"] if trace.provenance["options"]["sink"] == "exclude" else ["included", "excluded"]
-    )
+    policies = sink_order(trace)
     first = xr.DataArray([int(policy == "excluded") for policy in policies], dims="sink", coords={"sink": policies})
     keys = tokens >= first
     mean, power = (couplings[name].where(keys).mean("token") for name in ("precision", "squared_precision"))

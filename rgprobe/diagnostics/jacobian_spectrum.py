@@ -13,18 +13,17 @@ import xarray as xr
 from jaxtyping import Float64
 from torch import Tensor
 
-from rgprobe.diagnostics.record import Diagnostic, Measurement, Quantity
-from rgprobe.errors import OptionError
+from rgprobe.diagnostics.record import Diagnostic, Measurement, Quantity, reduction
 from rgprobe.probe.jacobians import RANKS, TOKENS
 from rgprobe.probe.operator_spectra import Operator, leading_singular_values, operator_moments
 from rgprobe.tracing import BeliefTrace
 
-__all__ = ["DIAGNOSTIC", "collected", "jacobian_spectrum", "nonnormality", "singular_values"]
+__all__ = ["DIAGNOSTIC", "jacobian_spectrum", "nonnormality", "singular_values"]
 
 
 def jacobian_spectrum(trace: BeliefTrace) -> Measurement:
     """Gains, effective rank and non-normality by block; the leading singular values of blocks and stack in the details."""
-    found = collected(trace, "jacobians")
+    found = reduction(trace, "jacobians")
     moments = found["moments"]
     values = {
         "largest_gain": _log(found["singular_values"].isel(rank=0)),
@@ -60,18 +59,6 @@ def nonnormality(operator: Operator, *, draws: int = 4, seed: int = 0) -> float:
     See `rgprobe.probe.operator_spectra.operator_moments`.
     """
     return operator_moments(operator, draws=draws, seed=seed).nonnormality
-
-
-def collected(trace: BeliefTrace, name: str) -> xr.Dataset:
-    """What passes of their own left in a trace.
-
-    Raises:
-        OptionError: nothing of this name.
-    """
-    if name not in trace.reductions:
-        raise OptionError("trace", expected=f"the collection '{name}'", received="none in this trace",
-                          remedy=f"have '{name}' among what it collects")  # fmt: skip
-    return trace.reductions[name]
 
 
 def _log(values: xr.DataArray) -> xr.DataArray:

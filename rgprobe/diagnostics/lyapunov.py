@@ -14,8 +14,7 @@ import xarray as xr
 from jaxtyping import Float, Float64
 from torch import Tensor
 
-from rgprobe.diagnostics.jacobian_spectrum import collected
-from rgprobe.diagnostics.record import Diagnostic, Measurement, Quantity
+from rgprobe.diagnostics.record import Diagnostic, Measurement, Quantity, reduction
 from rgprobe.probe.jacobians import TANGENTS, TOKENS
 from rgprobe.probe.stretching import Push, stretching_rates
 from rgprobe.tracing import BeliefTrace
@@ -25,7 +24,7 @@ __all__ = ["DIAGNOSTIC", "lyapunov", "lyapunov_exponents"]
 
 def lyapunov(trace: BeliefTrace) -> Measurement:
     """Finite-time exponents from the input end to each block, and each block's angular rate; all tangents in the details."""
-    found = collected(trace, "stretching")
+    found = reduction(trace, "stretching")
     leading, angular, norm = (
         found["rates"].isel(tangent=0),
         found["angular_rates"].isel(tangent=0),

@@ -15,7 +15,7 @@ from jaxtyping import Float64
 from rgprobe.diagnostics.gain_slopes import SlopeLabels, classify, log_gains, slopes
 from rgprobe.diagnostics.pooling import MINIMUM_POOLED
 from rgprobe.diagnostics.prompt_spread import prompt_spread
-from rgprobe.diagnostics.record import Diagnostic, Measurement, Quantity
+from rgprobe.diagnostics.record import Diagnostic, Measurement, Quantity, reduction
 from rgprobe.probe.gains import DIRECTIONS, SHORTEST
 from rgprobe.tracing import BeliefTrace
 
@@ -26,7 +26,7 @@ BASELINE = "random"
 
 def operator_gain(trace: BeliefTrace) -> Measurement:
     """ln of gain and of output-Fisher length by kind of direction; the null draws are random directions of the same prompt."""
-    found = trace.reductions["gains"]
+    found = reduction(trace, "gains")
     names = [str(name) for name in found["direction"].values]
     spread = prompt_spread(trace.states.values)
     lengths = found["log_length"].transpose("prompt", "direction", "state").values

@@ -19,7 +19,7 @@ from rgprobe.diagnostics.gain_slopes import log_gains
 from rgprobe.diagnostics.operator_gain import labelled
 from rgprobe.diagnostics.pooling import MINIMUM_POOLED, Estimates
 from rgprobe.diagnostics.prompt_spread import prompt_spread
-from rgprobe.diagnostics.record import Diagnostic, Measurement, Quantity
+from rgprobe.diagnostics.record import Diagnostic, Measurement, Quantity, reduction
 from rgprobe.probe.gains import SHORTEST
 from rgprobe.probe.positions import PERIODS, SHIFT
 from rgprobe.tracing import BeliefTrace
@@ -31,7 +31,7 @@ MOVES = ("translation", "offset", "filler", "permutation")
 
 def positional(trace: BeliefTrace) -> Measurement:
     """Gains of Fourier modes of position, and changes of states under moves of tokens over s_l."""
-    found = trace.reductions["positions"]
+    found = reduction(trace, "positions")
     spread = prompt_spread(trace.states.values)
     curves = {kind: found[kind].transpose("prompt", "period", "state").values for kind in ("mode", "phase")}
     changes = {name: found[name].transpose("prompt", "state").values for name in MOVES}

@@ -7,10 +7,21 @@ from dataclasses import dataclass, field
 
 import xarray as xr
 
+from rgprobe.errors import OptionError
 from rgprobe.probe.row_statistics import MINIMUM_KEYS
 from rgprobe.tracing import BeliefTrace
 
-__all__ = ["MINIMUM_KEYS", "Diagnostic", "Measurement", "Quantity", "keys_of_rows", "nearest_key", "of_every_token"]
+__all__ = [
+    "MINIMUM_KEYS",
+    "Diagnostic",
+    "Measurement",
+    "Quantity",
+    "keys_of_rows",
+    "nearest_key",
+    "of_every_token",
+    "reduction",
+    "sink_order",
+]
 
 
 @dataclass(frozen=True)
@@ -94,6 +105,24 @@ class Diagnostic:
             (False, True)
         """
         return (not self.beliefs or belief in self.beliefs) and (not self.families or family in self.families)
+
+
+def reduction(trace: BeliefTrace, name: str) -> xr.Dataset:
+    """What the collection of this name left in a trace.
+
+    Raises:
+        OptionError: the trace did not collect it.
+    """
+    if name not in trace.reductions:
+        raise OptionError("trace", expected=f"the collection '{name}'", received="none in this trace",
+                          remedy=f"have '{name}' among what it collects")  # fmt: skip
+    return trace.reductions[name]
+
+
+def sink_order(trace: BeliefTrace) -> list[str]:
+    """Both sink policies, the one that is read first in front."""
+    excluded = trace.provenance["options"]["sink"] == "exclude"
+    return ["excluded", "included"] if excluded else ["included", "excluded"]
 
 
 def nearest_key(attention: xr.Dataset) -> xr.DataArray:

@@ -10,8 +10,7 @@ from __future__ import annotations
 import numpy as np
 import xarray as xr
 
-from rgprobe.diagnostics.record import Diagnostic, Measurement, Quantity
-from rgprobe.errors import OptionError
+from rgprobe.diagnostics.record import Diagnostic, Measurement, Quantity, reduction, sink_order
 from rgprobe.tracing import BeliefTrace
 
 __all__ = ["DIAGNOSTIC", "rotated_keys"]
@@ -25,11 +24,7 @@ def rotated_keys(trace: BeliefTrace) -> Measurement:
     Raises:
         OptionError: a trace that did not collect rotations.
     """
-    if "rotations" not in trace.reductions:
-        raise OptionError("trace", expected="rotated couplings", received="none in this trace",
-                          remedy="have 'rotations' among what it collects")  # fmt: skip
-    excluded = trace.provenance["options"]["sink"] == "exclude"
-    found = trace.reductions["rotations"].sel(sink=["excluded", "included"] if excluded else ["included", "excluded"])
+    found = reduction(trace, "rotations").sel(sink=sink_order(trace))
     values = found[["theta", "beta_sigma", "normalised_entropy"]]
     power = values["beta_sigma"].isel(draw=slice(1, None)) ** 2
     draws = power.sizes["draw"]

@@ -29,7 +29,7 @@ from rgprobe.diagnostics.genealogy import BUDGET, log_tokens
 from rgprobe.diagnostics.operator_gain import BASELINE
 from rgprobe.diagnostics.pooling import MINIMUM_POOLED, Estimates
 from rgprobe.diagnostics.prompt_spread import prompt_spread
-from rgprobe.diagnostics.record import Diagnostic, Measurement, Quantity
+from rgprobe.diagnostics.record import Diagnostic, Measurement, Quantity, reduction
 from rgprobe.probe.gains import DIRECTIONS, SHORTEST
 from rgprobe.tracing import BeliefTrace
 
@@ -97,7 +97,7 @@ def scaling_dimensions(
 
 def scaling_dimension(trace: BeliefTrace) -> Measurement:
     """y by kind of direction, at the depth that a step leads to; the null draws are random directions of the same prompt."""
-    found = trace.reductions["gains"]
+    found = reduction(trace, "gains")
     names = [str(name).rsplit("_", 1)[0] for name in found["direction"].values]
     lengths = found["log_length"].transpose("prompt", "direction", "state").values[..., : trace.n_depths]
     spread = prompt_spread(trace.states.values[:, : trace.n_depths])

@@ -12,7 +12,7 @@ from __future__ import annotations
 import numpy as np
 import xarray as xr
 
-from rgprobe.diagnostics.record import Diagnostic, Measurement, Quantity
+from rgprobe.diagnostics.record import Diagnostic, Measurement, Quantity, reduction
 from rgprobe.probe.untransported import TOKENS
 from rgprobe.tracing import BeliefTrace
 
@@ -21,7 +21,7 @@ __all__ = ["DIAGNOSTIC", "transport_contrast"]
 
 def transport_contrast(trace: BeliefTrace) -> Measurement:
     """Mean Jeffreys divergence between recorded tokens, transported and not, nats, and the logarithm of their ratio."""
-    found = trace.reductions["untransported"].transpose("prompt", "block")
+    found = reduction(trace, "untransported").transpose("prompt", "block")
     transported, plain = found["transported"].values, found["untransported"].values
     both = (transported > 0) & (plain > 0)
     ratio = np.where(both, np.log(np.where(both, plain, 1.0)) - np.log(np.where(both, transported, 1.0)), np.nan)

@@ -66,7 +66,7 @@ def test_the_diagnostic_averages_rows_of_eight_keys_and_more():
     found = fisher(collected([uniform])).values
     assert found["leading_share"].item() == pytest.approx(1 / 20, rel=1e-9)
     assert fisher(collected([narrow[None]])).values.to_array().isnull().all()
-    with pytest.raises(OptionError, match="Fisher"):
+    with pytest.raises(OptionError, match="the collection 'fisher'"):
         fisher(fake_trace(graph=np.ones((1, 1, 3, 3))))
 
 
