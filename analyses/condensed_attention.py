@@ -31,7 +31,7 @@ from torch import nn
 
 from rgprobe.models.attention import Visibility, attend
 from rgprobe.models.attention.condensed import Condensation, condensed_attend
-from rgprobe.models.attention.condensed.attending import _worth_condensing
+from rgprobe.models.attention.condensed.attending import active_keys, worth_condensing
 from rgprobe.models.attention.condensed.cover import covers, span_weights, spans_before
 from rgprobe.models.attention.condensed.tree import grow
 from rgprobe.models.corpus import load_corpus
@@ -119,9 +119,11 @@ def watched(model: GaugeTransformer, replaced: Callable | None = None) -> Iterat
             return torch.cat([v[..., :1, :], (replaced or flat)(*parts)], -2)
 
         block.attn.average = average
-    yield seen
-    for block in model.blocks:
-        del block.attn.average
+    try:
+        yield seen
+    finally:
+        for block in model.blocks:
+            del block.attn.average
 
 
 def flat(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
@@ -164,11 +166,11 @@ def losses(run: Path) -> list[dict[str, Any]]:
 
 def _movement(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, options: Condensation) -> dict[str, list[float]]:
     """Per head: whether it condenses, active keys of the last chunk, and how far its output moves."""
-    chosen = _worth_condensing(q, k, v, options)
+    chosen = worth_condensing(q, k, v, options)
     last = q.shape[-2] // options.chunk
     tree, chunks = grow(q, k, v, options, spans_before(last, options)), range(last, last + 1)
     cover = covers(tree, span_weights(q, k, tree, chunks, options), chunks, options)[0]
-    active = [sum(options.span if level < 0 else options.meta_tokens for level, _ in one) for one in cover]
+    active = [active_keys(one, options) for one in cover]
     behind = slice(options.lead, None)
     exact, found = (
         flat(q[None], k[None], v[None])[0, :, behind],
@@ -205,7 +207,7 @@ def times(run: Path, lengths: list[int], rounds: int) -> list[dict[str, Any]]:
 def _timed(seen: list[tuple[torch.Tensor, ...]], options: Condensation, rounds: int) -> dict[str, float]:
     def detect() -> None:
         for q, k, v in seen:
-            chosen = _worth_condensing(q[0], k[0], v[0], options)
+            chosen = worth_condensing(q[0], k[0], v[0], options)
             if chosen.any():
                 spans = spans_before(q.shape[-2] // options.chunk, options)
                 grow(q[0][chosen], k[0][chosen], v[0][chosen], options, spans)

@@ -1,14 +1,16 @@
-"""What an option may be, where many functions ask the same: whole numbers, and yes or no."""
+"""What an option may be, where many functions ask the same: whole numbers, one of several names, and yes or no."""
 
 from __future__ import annotations
 
 import operator
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, TypeVar
 
-from rgprobe.errors import OptionError
+from rgprobe.errors import OptionError, nearest
 
-__all__ = ["checked_seed", "is_whole", "true_or_false", "whole_number", "whole_numbers"]
+__all__ = ["checked_seed", "is_whole", "one_of", "true_or_false", "whole_number", "whole_numbers"]
+
+Name = TypeVar("Name", bound=str | None)
 
 
 def is_whole(value: Any) -> bool:
@@ -29,7 +31,7 @@ def is_whole(value: Any) -> bool:
 
 
 def whole_number(
-    name: str, value: Any, *, least: int | None = None, most: int | None = None, remedy: str = "correct it"
+    name: str, value: Any, *, least: int | None = None, most: int | None = None, remedy: str | None = None
 ) -> int:
     """The value as an int, if it is a whole number from `least` to `most`.
 
@@ -41,17 +43,17 @@ def whole_number(
         3
         >>> whole_number("layer", 7, least=0, most=6)
         Traceback (most recent call last):
-        rgprobe.errors.OptionError: layer: expected a whole number from 0 to 6, received 7; correct it
+        rgprobe.errors.OptionError: layer: expected a whole number from 0 to 6, received 7; pass a number from 0 to 6
     """
     if is_whole(value):
         number = operator.index(value)
         if (least is None or number >= least) and (most is None or number <= most):
             return number
-    raise OptionError(name, expected=_range(least, most), received=_shown(value), remedy=remedy)
+    raise OptionError(name, expected=_range(least, most), received=_shown(value), remedy=remedy or _within(least, most))
 
 
 def whole_numbers(
-    name: str, values: Any, *, least: int | None = None, most: int | None = None, remedy: str = "correct it"
+    name: str, values: Any, *, least: int | None = None, most: int | None = None, remedy: str | None = None
 ) -> list[int]:
     """Each of several values as `whole_number` has it, named by its place.
 
@@ -63,7 +65,8 @@ def whole_numbers(
         [1, 2, 3]
     """
     if isinstance(values, (str, bytes)) or not isinstance(values, Iterable) or getattr(values, "ndim", 1) != 1:
-        raise OptionError(name, expected="a list of whole numbers", received=_shown(values), remedy=remedy)
+        raise OptionError(name, expected="a list of whole numbers", received=_shown(values),
+                          remedy=remedy or "pass a list such as [1, 2, 4]")  # fmt: skip
     return [
         whole_number(f"{name}[{i}]", value, least=least, most=most, remedy=remedy) for i, value in enumerate(values)
     ]
@@ -78,6 +81,29 @@ def checked_seed(seed: Any) -> int:
     return whole_number(
         "seed", seed, least=0, remedy="pass a whole number such as 0, so that the result can be repeated"
     )
+
+
+def one_of(name: str, value: Any, allowed: Iterable[Name], *, remedy: str = "choose one of these") -> Name:
+    """The value, if it is one of the names allowed, None among them or not.
+
+    Raises:
+        OptionError: anything else; of a text that comes near a name the remedy asks whether that was meant.
+
+    Example:
+        >>> one_of("sink", "exclude", ("exclude", "include"))
+        'exclude'
+        >>> one_of("sink", "exlude", ("exclude", "include"))
+        Traceback (most recent call last):
+        rgprobe.errors.OptionError: sink: expected exclude | include, received 'exlude'; did you mean exclude?
+    """
+    names = list(allowed)
+    # by type first: an array compares entry by entry
+    for each in names:
+        if value is each or (isinstance(value, str) and value == each):
+            return each
+    texts = [str(each) for each in names]
+    raise OptionError(name, expected=" | ".join(texts), received=_shown(value),
+                      remedy=nearest(value, texts, remedy) if isinstance(value, str) else remedy)  # fmt: skip
 
 
 def true_or_false(name: str, value: Any) -> bool:
@@ -101,6 +127,15 @@ def _range(least: int | None, most: int | None) -> str:
     if most is None:
         return "a whole number" if least is None else f"a whole number >= {least}"
     return f"a whole number from {least} to {most}" if least is not None else f"a whole number <= {most}"
+
+
+def _within(least: int | None, most: int | None) -> str:
+    """A remedy that names numbers which would do."""
+    if least is None and most is None:
+        return "pass one such as 8"
+    if least is not None and most is not None:
+        return f"pass a number from {least} to {most}"
+    return f"pass {least} or more" if most is None else f"pass {most} or less"
 
 
 def _shown(value: Any) -> str:

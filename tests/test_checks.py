@@ -20,7 +20,7 @@ def test_whole_numbers_of_any_library_become_an_int(value):
 @pytest.mark.parametrize("value", OTHER, ids=repr)
 def test_nothing_else_is_a_whole_number(value):
     assert not is_whole(value)
-    with pytest.raises(OptionError, match=r"^n: expected a whole number, received .*; correct it$") as caught:
+    with pytest.raises(OptionError, match=r"^n: expected a whole number, received .*; pass one such as 8$") as caught:
         whole_number("n", value)
     assert "\n" not in str(caught.value)
 

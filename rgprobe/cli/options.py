@@ -190,7 +190,7 @@ def parse_memory(text: str | None) -> dict[int | str, str] | None:
     pairs = [part.strip().partition("=") for part in text.split(",")]
     if not all(SIZE.fullmatch(size) and (device == "cpu" or device.isdecimal()) for device, _, size in pairs):
         raise OptionError("--max-memory", expected="sizes by GPU number or cpu, such as 0=70GiB,cpu=200GiB",
-                          received=repr(text), remedy="correct it")  # fmt: skip
+                          received=repr(text), remedy="write, say, --max-memory 0=70GiB,cpu=200GiB")  # fmt: skip
     return {int(device) if device.isdecimal() else device: size for device, _, size in pairs}
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
@@ -17,14 +16,15 @@ from rgprobe.errors import BadInput
 from rgprobe.gaussian.double_double import two_sum
 from rgprobe.gaussian.structures import Diagonal, Full, LowRank, Structure, Triangular
 from rgprobe.gaussian.validation import (
+    broadcast_shape,
     check_finite,
     check_float,
-    check_jitter,
     check_lower_triangular,
     check_positive,
     check_square,
     check_symmetric,
     cholesky,
+    with_jitter,
 )
 
 __all__ = ["Gaussian"]
@@ -46,7 +46,7 @@ class Gaussian:
         scale_tril: (..., K, K), lower Cholesky factor of the covariance; batch dimensions broadcast against the mean's.
 
     Raises:
-        BadInput: shapes that do not fit, or tensors that are not floating point.
+        BadInput: in this and every other constructor, shapes that do not fit, or tensors that are not floating point.
         NumericalRefusal: NaN, Inf, an asymmetric or non-positive-definite covariance; names the index.
 
     Example:
@@ -88,7 +88,7 @@ class Gaussian:
         check_finite("covariance", covariance, 2)
         check_symmetric("covariance", covariance)
         half, low = two_sum(covariance * 0.5, covariance.mT * 0.5)
-        return cls._from_full(mean, _with_jitter(half, jitter), low)
+        return cls._from_full(mean, with_jitter(half, jitter), low)
 
     @classmethod
     def _from_full(cls, mean: Tensor, covariance: Tensor, low: Tensor) -> Gaussian:
@@ -98,7 +98,12 @@ class Gaussian:
 
     @classmethod
     def from_diagonal(cls, mean: Float[Tensor, "*#batch K"], variance: Float[Tensor, "*#batch K"]) -> Gaussian:
-        """Belief with independent coordinates, Sigma = diag(variance)."""
+        """Belief with independent coordinates, Sigma = diag(variance).
+
+        Args:
+            mean: (..., K).
+            variance: (..., K), positive.
+        """
         check_float("variance", variance, 1)
         check_finite("variance", variance, 1)
         check_positive("variance", variance)
@@ -111,7 +116,13 @@ class Gaussian:
         factor: Float[Tensor, "*#batch K R"],
         diagonal: Float[Tensor, "*#batch K"],
     ) -> Gaussian:
-        """Belief with Sigma = F F^T + diag(diagonal), F (..., K, R)."""
+        """Belief with Sigma = F F^T + diag(diagonal): R directions beside independent coordinates.
+
+        Args:
+            mean: (..., K).
+            factor: F, (..., K, R).
+            diagonal: (..., K), positive.
+        """
         check_float("factor", factor, 2)
         check_float("diagonal", diagonal, 1)
         check_finite("factor", factor, 2)
@@ -121,7 +132,14 @@ class Gaussian:
 
     @classmethod
     def from_natural_parameters(cls, eta1: Float[Tensor, "*#batch K"], eta2: Float[Tensor, "*#batch K K"]) -> Gaussian:
-        """Belief from eta1 = Lambda mu and eta2 = -Lambda / 2; the inverse of `natural_parameters`."""
+        """Belief from eta1 = Lambda mu and eta2 = -Lambda / 2; the inverse of `natural_parameters`.
+
+        Args:
+            eta1: (..., K).
+            eta2: (..., K, K), symmetric, negative definite.
+        """
+        check_float("eta1", eta1, 1)
+        check_finite("eta1", eta1, 1)
         check_float("eta2", eta2, 2)
         check_finite("eta2", eta2, 2)
         check_symmetric("eta2", eta2)
@@ -152,7 +170,7 @@ class Gaussian:
                     remedy="match the belief dimension K of the mean",
                 )
             batches.append(x.shape[: x.ndim - event])
-        batch = _broadcast(batches)
+        batch = broadcast_shape(batches)
         dtype = mean.dtype
         for x in kept.values():
             dtype = torch.promote_types(dtype, x.dtype)
@@ -274,29 +292,5 @@ class Gaussian:
 
     @property
     def near_singular(self) -> Bool[Tensor, "*batch"]:
-        """True where `condition` exceeds 1e9: the value stands for the numbers stored, which determine it to 1e-7."""
+        """Whether `condition` exceeds 1e9: rounding of the stored covariance then limits divergences to about seven digits."""
         return self.condition > CONDITION_LIMIT
-
-
-def _broadcast(shapes: list[torch.Size]) -> torch.Size:
-    """Common batch shape, or a refusal that shows the shapes."""
-    try:
-        return torch.broadcast_shapes(*shapes)
-    except RuntimeError as error:
-        raise BadInput(
-            "batch dimensions",
-            expected="shapes that broadcast",
-            received=", ".join(str(tuple(s)) for s in shapes),
-            remedy="give mean and covariance the same leading dimensions",
-        ) from error
-
-
-def _with_jitter(covariance: Tensor, jitter: float) -> Tensor:
-    """Add a ridge if one was asked for, and say so."""
-    check_jitter(jitter)
-    if jitter == 0.0:
-        return covariance
-    warnings.warn(
-        f"jitter {jitter:g} added to the diagonal of {covariance.shape[:-2].numel()} covariance(s)", stacklevel=3
-    )
-    return covariance + jitter * torch.eye(covariance.shape[-1], dtype=covariance.dtype, device=covariance.device)

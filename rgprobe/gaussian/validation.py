@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from typing import Any
 
 import torch
@@ -11,6 +12,7 @@ from torch import Tensor
 from rgprobe.errors import BadInput, NumericalRefusal, OptionError
 
 __all__ = [
+    "broadcast_shape",
     "check_finite",
     "check_float",
     "check_jitter",
@@ -21,6 +23,7 @@ __all__ = [
     "cholesky",
     "name_at",
     "normalised_weights",
+    "with_jitter",
 ]
 
 UNFIT = "pass a finite symmetric positive-definite covariance, or add a ridge yourself with jitter="
@@ -170,3 +173,35 @@ def normalised_weights(weights: Any, batch_shape: torch.Size, like: Tensor) -> T
     if (total == 0).any():
         raise OptionError("weights", expected="a positive sum", received="0", remedy="give one belief some weight")
     return w / total
+
+
+def broadcast_shape(shapes: list[torch.Size]) -> torch.Size:
+    """Common batch shape.
+
+    Raises:
+        BadInput: shapes that do not broadcast; all are shown.
+    """
+    try:
+        return torch.broadcast_shapes(*shapes)
+    except RuntimeError as error:
+        raise BadInput(
+            "batch dimensions",
+            expected="shapes that broadcast",
+            received=", ".join(str(tuple(s)) for s in shapes),
+            remedy="give mean and covariance the same leading dimensions",
+        ) from error
+
+
+def with_jitter(covariance: Tensor, jitter: float) -> Tensor:
+    """The covariance with a ridge on its diagonal; a warning says how large, and on how many.
+
+    Raises:
+        OptionError: a negative or infinite jitter.
+    """
+    check_jitter(jitter)
+    if jitter == 0.0:
+        return covariance
+    warnings.warn(
+        f"jitter {jitter:g} added to the diagonal of {covariance.shape[:-2].numel()} covariance(s)", stacklevel=3
+    )
+    return covariance + jitter * torch.eye(covariance.shape[-1], dtype=covariance.dtype, device=covariance.device)

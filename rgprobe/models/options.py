@@ -7,6 +7,7 @@ import shlex
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from rgprobe.checks import whole_number
 from rgprobe.errors import OptionError
 
 __all__ = ["TrainingOptions"]
@@ -81,10 +82,10 @@ class TrainingOptions:
 
     def __post_init__(self) -> None:
         for name in ("steps", "batch", "layers", "width", "heads", "validate_every", "save_every"):
-            self._require(name, "a positive integer", getattr(self, name) >= 1)
-        self._require("context", "at least 2 tokens", self.context >= 2)
+            whole_number(_flag(name), getattr(self, name), least=1)
+        whole_number("--context", self.context, least=2)
         for name in ("warmup", "seed", "checkpoints"):
-            self._require(name, "an integer of at least 0", getattr(self, name) >= 0)
+            whole_number(_flag(name), getattr(self, name), least=0)
         for name in ("learning_rate", "clip"):
             self._require(name, "a positive number", 0 < getattr(self, name) < float("inf"))
         self._require("weight_decay", "a number of at least 0", 0 <= self.weight_decay < float("inf"))
@@ -98,8 +99,8 @@ class TrainingOptions:
 
     def _require(self, name: str, expected: str, holds: bool) -> None:
         if not holds:
-            flag = "--" + name.replace("_", "-")
-            raise OptionError(flag, expected=expected, received=str(getattr(self, name)), remedy=f"change {flag}")
+            remedy = f"the default is {_flag(name)} {type(self).__dataclass_fields__[name].default}"
+            raise OptionError(_flag(name), expected=expected, received=str(getattr(self, name)), remedy=remedy)
 
     def switches(self) -> dict[str, object]:
         """`settings` by name; a value that reads as JSON (true, 3, 0.5) is taken as such, any other as text.
@@ -146,3 +147,8 @@ def _value(text: str) -> object:
         return json.loads(text)
     except json.JSONDecodeError:
         return text
+
+
+def _flag(name: str) -> str:
+    """How the command line spells a field."""
+    return "--" + name.replace("_", "-")

@@ -131,7 +131,7 @@ def _read_json(file: Path) -> Any:
 def _require_positive_sizes(file: Path, config: dict[str, Any]) -> None:
     for key in SIZES:
         if isinstance(config.get(key), int) and config[key] < 1:
-            raise _refusal(file, f"{key} >= 1", str(config[key]), "correct it")
+            raise _refusal(file, f"{key} >= 1", str(config[key]), "take config.json from where the weights come from")
 
 
 def _refuse_remote_code(file: Path, record: dict[str, Any]) -> None:

@@ -26,6 +26,7 @@ from jaxtyping import Float, Float64
 from scipy.sparse.linalg import LinearOperator, gmres
 from torch import Tensor
 
+from rgprobe.checks import whole_number
 from rgprobe.errors import NumericalRefusal, OptionError
 from rgprobe.probe.operator_spectra import Operator, leading_eigenvalue
 
@@ -109,8 +110,7 @@ def iterate(
         2
     """
     for name, value in (("steps", steps), ("longest", longest)):
-        if value < 1:
-            raise OptionError(name, expected="an integer >= 1", received=str(value), remedy="raise it")
+        whole_number(name, value, least=1)
     if not tolerance > 0:
         raise OptionError("tolerance", expected="a positive number", received=str(tolerance), remedy="use 1e-8")
     seen = watch if watch is not None else lambda x: x

@@ -22,7 +22,7 @@ import torch
 from jaxtyping import Float, Float64
 from torch import Tensor
 
-from rgprobe.errors import OptionError
+from rgprobe.checks import whole_number
 
 __all__ = [
     "LeadingEigenvalue",
@@ -123,7 +123,8 @@ def leading_singular_values(
         >>> leading_singular_values(Operator.of(a), count=3).values.round(decimals=6).tolist()
         [3.0, 3.0, 2.0]
     """
-    _positive(count=count, steps=steps)
+    whole_number("count", count, least=1)
+    whole_number("steps", steps, least=1)
     generator = torch.Generator().manual_seed(seed)
     right = [_direction(operator.size, generator)]
     left: list[Tensor] = []
@@ -161,7 +162,7 @@ def leading_eigenvalue(
         >>> round(abs(leading_eigenvalue(Operator.of(a)).value), 6)
         0.5
     """
-    _positive(steps=steps)
+    whole_number("steps", steps, least=1)
     generator = torch.Generator().manual_seed(seed)
     limit = min(steps, operator.size)
     basis = [_direction(operator.size, generator)]
@@ -203,7 +204,7 @@ def operator_moments(operator: Operator, *, draws: int = 4, seed: int = 0) -> Op
         >>> found.mean_square, found.effective_rank, found.nonnormality
         (4.0, 1.0, nan)
     """
-    _positive(draws=draws)
+    whole_number("draws", draws, least=1)
     generator = torch.Generator().manual_seed(seed)
     z = torch.randint(0, 2, (draws, operator.size), generator=generator).double() * 2 - 1
     pushed, pulled = operator.forward(z).double().to(z), operator.back(z).double().to(z)
@@ -261,9 +262,3 @@ def _direction(size: int, generator: torch.Generator) -> Float64[Tensor, " size"
 
 def _one(product: Callable[[Tensor], Tensor], vector: Tensor) -> Float64[Tensor, " size"]:
     return product(vector[None])[0].double().to(vector)
-
-
-def _positive(**options: int) -> None:
-    for name, value in options.items():
-        if value < 1:
-            raise OptionError(name, expected="an integer >= 1", received=str(value), remedy="raise it")

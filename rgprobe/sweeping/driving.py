@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from rgprobe.checks import whole_number
 from rgprobe.errors import EnvironmentFault, OptionError
 from rgprobe.sweeping.cluster import DaskWorkers, connect
 from rgprobe.sweeping.identity import complete_options
@@ -81,7 +82,8 @@ def sweep(
     """
     if client is not None and workers:
         raise OptionError("workers", expected="0 where there is a client", received=str(workers), remedy="choose one")
-    _require_counts(workers=workers, retries=retries, threads=threads)
+    for name, count, least in (("workers", workers, 0), ("retries", retries, 0), ("threads", threads, 1)):
+        whole_number(name, count, least=least)
     complete_options(options)  # a wrong name is refused before anything runs
     loading = {"device": device, "dtype": dtype, "allow_pickle": allow_pickle}
     items = take_shard(plan_items(sources, prompts, loading=loading, running=options), shard)
@@ -148,13 +150,6 @@ def _pool(work: Work, workers: int, client: Any, resources: Mapping[str, float |
     if client is not None:
         return DaskWorkers(client, work, resources=resources)
     return LocalWorkers(workers, work) if workers else InProcess(work)
-
-
-def _require_counts(**counts: int) -> None:
-    for name, value in counts.items():
-        least = 1 if name == "threads" else 0
-        if not isinstance(value, int) or value < least:
-            raise OptionError(name, expected=f"a whole number >= {least}", received=repr(value), remedy="correct it")
 
 
 def _writable(directory: Path) -> Path:

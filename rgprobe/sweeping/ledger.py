@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from rgprobe.errors import BadInput, RGProbeError
+from rgprobe.errors import BadInput, RGProbeError, is_out_of_memory
 from rgprobe.files import write_text
 from rgprobe.sweeping.items import Item
 
@@ -97,7 +97,7 @@ def failure_of(error: BaseException) -> Failure:
     kind = type(error).__name__
     if isinstance(error, RGProbeError):
         return Failure(kind, str(error), error.exit_code)
-    environment = isinstance(error, OSError | MemoryError) or "out of memory" in str(error).lower()
+    environment = isinstance(error, OSError) or is_out_of_memory(error)
     return Failure(kind, f"{kind}: {error}" if str(error) else kind, 3 if environment else 1)
 
 

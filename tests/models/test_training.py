@@ -195,7 +195,7 @@ def test_weight_decay_spares_norms_and_embeddings(tiny_options):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"steps": 0}, "--steps: expected a positive integer, received 0"),
+        ({"steps": 0}, "--steps: expected a whole number >= 1, received 0"),
         ({"learning_rate": float("nan")}, "--learning-rate: expected a positive number"),
         ({"level": "word"}, "--level: expected token or character, received word"),
         ({"width": 18, "heads": 4}, "--width: expected a multiple of 2 x heads = 8"),

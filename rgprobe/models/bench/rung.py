@@ -116,7 +116,7 @@ class RowRung(Rung):
         some: output and weights of rows [start, stop) over keys [first, stop), from the problem's constants, the start,
             the stop and what was prepared.
         entries: numbers per pair in the largest tensor, of K.
-        window: keys older than the problem's window are not looked at.
+        windowed: whether keys older than the problem's window are left out.
     """
 
     prepare: Callable[..., tuple[Tensor, ...]]

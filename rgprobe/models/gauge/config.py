@@ -6,9 +6,10 @@ What switches are worth, as measured, stands in docs/matched-pair.md.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import MISSING, asdict, dataclass, fields
 from typing import Any
 
+from rgprobe.checks import true_or_false, whole_number
 from rgprobe.errors import OptionError
 
 __all__ = ["MODEL_TYPE", "GaugeConfig"]
@@ -115,9 +116,9 @@ class GaugeConfig:
 
     def __post_init__(self) -> None:
         for name in SIZES:
-            self._require(name, "a positive integer", type(getattr(self, name)) is int and getattr(self, name) >= 1)
+            whole_number(name, getattr(self, name), least=1)
         for name in FLAGS:
-            self._require(name, "True or False", type(getattr(self, name)) is bool)
+            true_or_false(name, getattr(self, name))
         for name, allowed in CHOICES.items():
             self._require(name, " | ".join(allowed), getattr(self, name) in allowed)
         for name in ("alpha", "initializer_range"):
@@ -137,7 +138,9 @@ class GaugeConfig:
 
     def _require(self, name: str, expected: str, holds: bool) -> None:
         if not holds:
-            raise OptionError(name, expected=expected, received=repr(getattr(self, name)), remedy=f"change {name}")
+            default = type(self).__dataclass_fields__[name].default
+            remedy = f"change {name}" if default is MISSING else f"the default is {name}={default!r}"
+            raise OptionError(name, expected=expected, received=repr(getattr(self, name)), remedy=remedy)
 
     @property
     def d_head(self) -> int:

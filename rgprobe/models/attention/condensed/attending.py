@@ -16,7 +16,7 @@ from rgprobe.models.attention.condensed.options import Condensation
 from rgprobe.models.attention.condensed.tree import KeyTree, grow
 from rgprobe.models.attention.masking import Visibility
 
-__all__ = ["active_keys", "check_condensable", "condense_any", "condensed_attend"]
+__all__ = ["active_keys", "check_condensable", "condense_any", "condensed_attend", "worth_condensing"]
 
 
 def condensed_attend(
@@ -54,7 +54,7 @@ def condensed_attend(
     if n <= options.lead:
         return attend(queries, keys, values, Visibility())
     q, k, v = (x.flatten(0, 1) for x in (queries, keys, values))
-    chosen = _worth_condensing(q, k, v, options)
+    chosen = worth_condensing(q, k, v, options)
     if not chosen.any():
         return attend(queries, keys, values, Visibility())
     if chosen.all():
@@ -107,7 +107,7 @@ def active_keys(cover: tuple[Node, ...], options: Condensation) -> int:
 
 
 @torch.no_grad()
-def _worth_condensing(q: Tensor, k: Tensor, v: Tensor, options: Condensation) -> Tensor:
+def worth_condensing(q: Tensor, k: Tensor, v: Tensor, options: Condensation) -> Tensor:
     """Heads whose first spans are covered by fewer than half as many keys."""
     chunk = options.lead // options.chunk
     chunks = range(chunk, chunk + 1)

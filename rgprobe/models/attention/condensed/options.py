@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from rgprobe.checks import whole_number
 from rgprobe.errors import OptionError
 
 __all__ = ["Condensation"]
@@ -41,7 +42,7 @@ class Condensation:
         number = type(self.budget) in (int, float) and math.isfinite(self.budget) and self.budget >= 0
         self._require("budget", "a number of nats of at least 0", number)
         for name in ("chunk", "span", "meta_tokens"):
-            self._require(name, "a positive integer", type(getattr(self, name)) is int and getattr(self, name) >= 1)
+            whole_number(name, getattr(self, name), least=1)
         self._require("span", f"a multiple of the chunk, {self.chunk}", self.span % self.chunk == 0)
         quarter = f"at most a quarter of the span, {self.span // 4}"
         self._require("meta_tokens", quarter, self.meta_tokens <= self.span // 4)
@@ -53,4 +54,7 @@ class Condensation:
 
     def _require(self, name: str, expected: str, holds: bool) -> None:
         if not holds:
-            raise OptionError(name, expected=expected, received=repr(getattr(self, name)), remedy=f"change {name}")
+            default = type(self).__dataclass_fields__[name].default
+            raise OptionError(
+                name, expected=expected, received=repr(getattr(self, name)), remedy=f"the default is {name}={default!r}"
+            )
