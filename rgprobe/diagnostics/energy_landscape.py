@@ -9,7 +9,6 @@ components is for the eye: a minimum of the slice need not be one of the landsca
 
 from __future__ import annotations
 
-import zlib
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,6 +17,7 @@ from jaxtyping import Float, Float64
 
 from rgprobe.diagnostics.hopfield import Basins, barriers, basins, descend, energy, grid_minima
 from rgprobe.diagnostics.record import Diagnostic, Measurement, Quantity
+from rgprobe.diagnostics.row_permutations import generator_of
 from rgprobe.tracing import BeliefTrace
 
 __all__ = [
@@ -64,9 +64,7 @@ def energy_landscape(trace: BeliefTrace) -> Measurement:
         if count < SMALLEST:
             continue
         states = trace.states.values[prompt, :blocks, :count].astype(np.float64)
-        # by the prompt alone, whatever its company
-        ids = trace.token_ids[prompt][trace.token_mask[prompt]]
-        generator = np.random.default_rng(zlib.crc32(ids.tobytes()))
+        generator = generator_of(trace, prompt)
         for block in range(blocks):
             unit = states[block] / np.linalg.norm(states[block], axis=-1, keepdims=True)
             beta = matched_beta(float(spread[prompt, block]), unit)

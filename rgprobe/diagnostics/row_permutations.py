@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import zlib
-
 import numpy as np
 from jaxtyping import Bool, Float64
 
+from rgprobe.probe.prompts import prompt_seed
 from rgprobe.tracing import BeliefTrace
 
 __all__ = ["generator_of", "permuted_rows"]
@@ -37,6 +36,6 @@ def permuted_rows(
 
 
 def generator_of(trace: BeliefTrace, prompt: int) -> np.random.Generator:
-    """Seeded by the tokens of a prompt alone, whatever its company."""
+    """Of all that is drawn for one prompt."""
     ids = trace.token_ids[prompt][trace.token_mask[prompt]]
-    return np.random.default_rng(zlib.crc32(ids.tobytes()))
+    return np.random.default_rng(prompt_seed(ids))

@@ -11,7 +11,6 @@ gradients of all states and tokens at once.
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Callable, Sequence
 
 import torch
@@ -22,6 +21,7 @@ from rgprobe.gaussian import Gaussian
 from rgprobe.probe.coordinates import Coordinates, population_coordinates, without_sink
 from rgprobe.probe.fisher_belief import belief_of_precision
 from rgprobe.probe.model import Hook, Probe
+from rgprobe.probe.prompts import prompt_seed
 from rgprobe.probe.shrinkage import shrunk_covariance
 
 __all__ = [
@@ -122,7 +122,7 @@ def prediction_gradients(
             outputs = torch.multinomial(weights, 1, generator=generator).to(log_p.device)
             return log_p.gather(-1, outputs).sum()
 
-        generator = torch.Generator().manual_seed(zlib.crc32(ids.cpu().numpy().tobytes()))
+        generator = torch.Generator().manual_seed(prompt_seed(ids))
         gradients = score_gradients(
             sampled, states, draws=draws, generator=generator, select=lambda each: each[0, positions]
         )

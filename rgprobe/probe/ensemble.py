@@ -9,7 +9,6 @@ that agree as far as the ensemble can tell.
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
@@ -21,6 +20,7 @@ from rgprobe.errors import NumericalRefusal, OptionError
 from rgprobe.gaussian import Gaussian
 from rgprobe.probe.coordinates import PopulationCollector
 from rgprobe.probe.model import Hook, Probe
+from rgprobe.probe.prompts import prompt_seed
 from rgprobe.probe.shrinkage import shrunk_covariance
 
 __all__ = [
@@ -93,8 +93,7 @@ class EnsembleCollector:
     @torch.inference_mode()
     def _samples(self) -> list[Float64[Tensor, "position n r"]]:
         """Coordinates of the recorded states in every pass of the ensemble, by state."""
-        # the draws depend on the prompt alone, not on its company
-        generator = torch.Generator().manual_seed(zlib.crc32(self.ids.cpu().numpy().tobytes()))
+        generator = torch.Generator().manual_seed(prompt_seed(self.ids))
         found: list[list[Tensor]] = [[] for _ in self.population.coordinates]
         at_once = max(1, TOKENS_AT_ONCE // len(self.ids))
         for start in range(0, self.samples, at_once):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Callable
 from functools import partial
 
@@ -15,7 +14,7 @@ from torch import Tensor
 from rgprobe.probe.model import Probe
 from rgprobe.probe.perturbing import changed_predictions, evenly_spaced
 from rgprobe.probe.population import population
-from rgprobe.probe.prompts import EncodedPrompt
+from rgprobe.probe.prompts import EncodedPrompt, prompt_seed
 
 __all__ = [
     "ATTENTION_RADII",
@@ -47,7 +46,7 @@ def flips(probe: Probe, prompt: EncodedPrompt, recorded: Int[Tensor, " positions
     shape = (len(STATE_RADII), probe.n_blocks + 1)
     found = {"residual": np.full(shape, np.nan), "attention": np.full(shape, np.nan)}
     if probe.causal and len(prompt) > 1:
-        generator = torch.Generator().manual_seed(zlib.crc32(prompt.ids.numpy().tobytes()))
+        generator = torch.Generator().manual_seed(prompt_seed(prompt.ids))
         last = torch.tensor([len(prompt) - 1])
         kept = int(changed_predictions(probe, prompt.ids, last).argmax())
         first = 1 if sink == "exclude" else 0

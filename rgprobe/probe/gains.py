@@ -11,7 +11,6 @@ direction in state space only.
 
 from __future__ import annotations
 
-import zlib
 from contextlib import suppress
 from typing import Any
 
@@ -23,7 +22,7 @@ from torch import Tensor
 
 from rgprobe.errors import NumericalRefusal
 from rgprobe.probe.model import Probe
-from rgprobe.probe.prompts import EncodedPrompt
+from rgprobe.probe.prompts import EncodedPrompt, prompt_seed
 from rgprobe.probe.tangents import linearized, pushed_forward
 
 __all__ = [
@@ -99,7 +98,7 @@ def perturbations(probe: Probe, ids: Int[Tensor, " tokens"], *, first: int) -> F
         ids: one prompt, `SHORTEST` tokens or more besides the sink.
         first: 1 leaves token 0 alone, which many models treat as a sink.
     """
-    generator = torch.Generator().manual_seed(zlib.crc32(ids.numpy().tobytes()))
+    generator = torch.Generator().manual_seed(prompt_seed(ids))
     # token 0 keeps its place in any case: a beginning-of-text token elsewhere is another prompt altogether
     others = [_replaced(ids, generator) for _ in range(DIRECTIONS["token"])]
     exchanged = [_exchanged(ids, 1 + number) for number in range(DIRECTIONS["order"])]

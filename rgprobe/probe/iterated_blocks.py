@@ -10,7 +10,6 @@ with r the norms that the tokens of the prompt had where they entered.
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Callable
 
 import numpy as np
@@ -23,7 +22,7 @@ from rgprobe.probe.iteration import STATUSES, contraction, iterate
 from rgprobe.probe.jacobians import FLOW, GRAPH, PRODUCT, first_token, flow_of, operator_on
 from rgprobe.probe.model import Probe
 from rgprobe.probe.operator_spectra import leading_eigenvalue
-from rgprobe.probe.prompts import EncodedPrompt
+from rgprobe.probe.prompts import EncodedPrompt, prompt_seed
 from rgprobe.probe.tangents import linearized
 
 __all__ = ["ITERATIONS", "TOLERANCE", "iterated_blocks", "iteration_cost", "on_directions"]
@@ -89,7 +88,7 @@ def _outcome(step: Map, start: Tensor, first: int, prompt: EncodedPrompt) -> tup
     radius = float("nan")
     if orbit.status == "converged":
         operator = operator_on(linearized(step, orbit.point), orbit.point, first)
-        seed = zlib.crc32(prompt.ids.numpy().tobytes())
+        seed = prompt_seed(prompt.ids)
         found = leading_eigenvalue(operator, steps=EIGEN_STEPS, tolerance=ACCURATE / 10, seed=seed)
         radius = abs(found.value) if found.residual <= ACCURATE * abs(found.value) else radius
     shrinks = contraction(orbit.residuals, floor=TOLERANCE / 10)

@@ -6,7 +6,6 @@ where they are put in and where they are read.
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Callable, Iterator
 
 import numpy as np
@@ -18,7 +17,7 @@ from torch import Tensor
 from rgprobe.errors import NumericalRefusal
 from rgprobe.probe.model import Probe
 from rgprobe.probe.operator_spectra import Operator, leading_singular_values, operator_moments
-from rgprobe.probe.prompts import EncodedPrompt
+from rgprobe.probe.prompts import EncodedPrompt, prompt_seed
 from rgprobe.probe.stretching import angular, norm_growth, stretching_rates, tangent_frame
 from rgprobe.probe.tangents import Linearization, PromptFlow, linearized, prompt_flow
 
@@ -62,7 +61,7 @@ def jacobians(probe: Probe, prompt: EncodedPrompt, recorded: Int[Tensor, " posit
         maps = [*zip(flow.blocks, flow.states, strict=False), (flow.stack, flow.states[0])]
         for index, (function, state) in enumerate(maps):
             operator = operator_on(linearized(function, state), state, first)
-            values[index], moments[index] = _reduced(operator, seed=_seed(prompt) + index)
+            values[index], moments[index] = _reduced(operator, seed=prompt_seed(prompt.ids) + index)
     arrays = {"singular_values": ("rank", values), "moments": ("moment", moments)}
     return xr.Dataset(
         {
@@ -91,7 +90,7 @@ def stretching(probe: Probe, prompt: EncodedPrompt, recorded: Int[Tensor, " posi
         states = flow.states[:, first:]
         for part, across in enumerate((False, True)):
             frame = tangent_frame(
-                min(TANGENTS, _dimensions(states[0], across)), states[0], seed=_seed(prompt), across=across
+                min(TANGENTS, _dimensions(states[0], across)), states[0], seed=prompt_seed(prompt.ids), across=across
             )
             rates[part, :, : len(frame)] = stretching_rates(_pushes(flow, first, across), frame).cpu().numpy()
         growth = norm_growth(states).cpu().numpy()
@@ -158,7 +157,3 @@ def _pushed_tokens(operator: Operator, like: Tensor) -> Callable[[Tensor], Tenso
 
 def _dimensions(state: Tensor, across: bool) -> int:
     return len(state) * (state.shape[1] - across)
-
-
-def _seed(prompt: EncodedPrompt) -> int:
-    return zlib.crc32(prompt.ids.numpy().tobytes())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zlib
 from typing import Any
 
 import numpy as np
@@ -15,7 +14,7 @@ from rgprobe.errors import NumericalRefusal
 from rgprobe.probe.displacement import displaced, has_phases
 from rgprobe.probe.gains import SHORTEST, input_states, log_lengths, unit_length
 from rgprobe.probe.model import Hook, Probe
-from rgprobe.probe.prompts import EncodedPrompt
+from rgprobe.probe.prompts import EncodedPrompt, prompt_seed
 from rgprobe.probe.tangents import pushed_forward
 
 __all__ = ["PERIODS", "SHIFT", "fourier_modes", "position_table", "positions", "positions_cost"]
@@ -163,7 +162,7 @@ def _phase_lengths(probe: Probe, ids: Tensor, first: int) -> Float64[np.ndarray,
 
 
 def _shuffled(probe: Probe, ids: Tensor) -> Float64[np.ndarray, "states"]:
-    generator = torch.Generator().manual_seed(zlib.crc32(ids.numpy().tobytes()))
+    generator = torch.Generator().manual_seed(prompt_seed(ids))
     rows = [ids]
     for _ in range(SHUFFLES):
         order = 1 + torch.randperm(len(ids) - 2, generator=generator)

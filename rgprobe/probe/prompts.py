@@ -6,6 +6,7 @@ Every prompt runs alone and unpadded, so no attention mask is ever approximated:
 from __future__ import annotations
 
 import operator
+import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -18,7 +19,7 @@ from torch import Tensor
 from rgprobe.checks import is_whole, true_or_false
 from rgprobe.errors import CheckpointError, OptionError, PromptError
 
-__all__ = ["BOS_POLICIES", "EncodedPrompt", "encode_one", "encode_prompts", "unpadded"]
+__all__ = ["BOS_POLICIES", "EncodedPrompt", "encode_one", "encode_prompts", "prompt_seed", "unpadded"]
 
 BOS_POLICIES = ("model", "always", "never")
 
@@ -114,6 +115,16 @@ def unpadded(rows: Sequence[Tensor]) -> dict[str, list[Tensor]]:
         {'input_ids': [tensor([5, 1])], 'attention_mask': [tensor([1, 1])]}
     """
     return {"input_ids": list(rows), "attention_mask": [torch.ones_like(row) for row in rows]}
+
+def prompt_seed(ids: Int[Tensor, "tokens"] | Int[np.ndarray, "tokens"]) -> int:
+    """Seed of whatever is drawn for one prompt: its token ids alone decide, so that no other prompt of a run changes a number.
+
+    Example:
+        >>> prompt_seed(torch.tensor([5, 1])) == prompt_seed(np.array([5, 1])) != prompt_seed(torch.tensor([1, 5]))
+        True
+    """
+    return zlib.crc32((ids.cpu().numpy() if isinstance(ids, Tensor) else ids).tobytes())
+
 
 
 def _one_by_one(prompts: Any) -> Any:

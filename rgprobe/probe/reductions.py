@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Callable, Sequence
 from typing import Protocol, runtime_checkable
 
@@ -14,6 +13,7 @@ from rgprobe.probe.attention import AttentionCollector
 from rgprobe.probe.fisher import FisherCollector
 from rgprobe.probe.mixing import MixingCollector
 from rgprobe.probe.model import Hook, Probe
+from rgprobe.probe.prompts import prompt_seed
 from rgprobe.probe.response import ResponseCollector
 from rgprobe.probe.rotations import RotationCollector
 
@@ -42,6 +42,6 @@ REDUCTIONS: dict[str, Callable[[Probe, AttentionCollector, int], Reduction]] = {
 def reductions_of(
     probe: Probe, attention: AttentionCollector, ids: Int[Tensor, " tokens"], collect: Sequence[str]
 ) -> dict[str, Reduction]:
-    """Those among `collect`; their random draws depend on the prompt alone, not on its company."""
-    seed = zlib.crc32(ids.numpy().tobytes())
+    """Those among `collect`, ready to listen."""
+    seed = prompt_seed(ids)
     return {name: make(probe, attention, seed) for name, make in REDUCTIONS.items() if name in collect}

@@ -7,7 +7,6 @@ nothing. In the default prompts of models of modern text the population is the p
 
 from __future__ import annotations
 
-import zlib
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -29,7 +28,7 @@ from rgprobe.probe.feature_cuts import (
 from rgprobe.probe.model import Probe
 from rgprobe.probe.perturbing import changed_predictions, evenly_spaced
 from rgprobe.probe.population import Population, population
-from rgprobe.probe.prompts import EncodedPrompt
+from rgprobe.probe.prompts import EncodedPrompt, prompt_seed
 
 __all__ = ["FACTORS", "SCHEMES", "truncation", "truncation_cost", "visited_states"]
 
@@ -55,7 +54,7 @@ def truncation(probe: Probe, prompt: EncodedPrompt, recorded: Int[Tensor, " posi
     moments = np.full((2, 2, 1 + len(FACTORS), shape[-1]), np.nan)
     first = 1 if sink == "exclude" and len(prompt) > 1 else 0
     if probe.width >= 2 * FACTORS[-1]:
-        generator = torch.Generator().manual_seed(zlib.crc32(prompt.ids.numpy().tobytes()))
+        generator = torch.Generator().manual_seed(prompt_seed(prompt.ids))
         whole = changed_predictions(probe, prompt.ids, recorded)
         for state in visited:
             everywhere = population(probe, state, visited)
