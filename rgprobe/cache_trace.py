@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from rgprobe.belief_trace import BeliefTrace, assemble
+from rgprobe.checks import one_of
 from rgprobe.errors import OptionError, PromptError
 from rgprobe.probe.attention import SINK_POLICIES
 from rgprobe.probe.cache_rows import rows_of_cache
@@ -67,8 +68,8 @@ def trace_cache(
         >>> trace.states.dims, trace.provenance["not_recorded"]["attention"]
         (('prompt', 'state', 'position', 'width'), 'blocks.0.attn.hook_pattern and 1 more not recorded')
     """
-    _check("belief", belief, READABLE)
-    _check("sink", sink, SINK_POLICIES)
+    one_of("belief", belief, READABLE, remedy="choose one of these, or load the model with rg.load")
+    one_of("sink", sink, SINK_POLICIES)
     rows = rows_of_cache(cache, mask)
     probes = [Recorded(row, name=name, readout=readout, causal=causal, tokenizer=tokenizer) for row in rows]
     encoded = [
@@ -148,9 +149,3 @@ def _prompt(index: int, length: int, given: list[Any] | None, tokenizer: Any) ->
         return EncodedPrompt("" if given is None else "".join(texts), torch.full((length,), -1), texts)
     texts = tuple(f"<{token}>" if tokenizer is None else str(tokenizer.decode([token])) for token in given)
     return EncodedPrompt("".join(texts), torch.tensor(given), texts)
-
-
-def _check(option: str, value: str, allowed: Sequence[str]) -> None:
-    if value not in allowed:
-        raise OptionError(option, expected=" | ".join(allowed), received=repr(value),
-                          remedy="choose one of these, or load the model with rg.load")  # fmt: skip

@@ -16,7 +16,8 @@ import h5py
 import numpy as np
 import xarray as xr
 
-from rgprobe.errors import BadInput, OptionError, is_out_of_memory, nearest
+from rgprobe.checks import one_of
+from rgprobe.errors import BadInput, is_out_of_memory
 from rgprobe.files import write_bytes
 
 __all__ = ["StoredTree", "read_tree", "write_tree"]
@@ -54,9 +55,7 @@ class StoredTree:
         write_tree(self.data, Path(path))
 
     def _node(self, name: str) -> xr.Dataset:
-        if name not in self.diagnostics:
-            raise OptionError("diagnostic", expected=" | ".join(self.diagnostics), received=repr(name),
-                              remedy=nearest(name, self.diagnostics, "run it, or correct the name"))  # fmt: skip
+        one_of("diagnostic", name, self.diagnostics, remedy="run it, or correct the name")
         return self.data[name].to_dataset()
 
 

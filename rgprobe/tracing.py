@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from rgprobe.belief_trace import BeliefTrace, assemble
-from rgprobe.checks import is_whole, whole_number, whole_numbers
+from rgprobe.checks import is_whole, one_of, whole_number, whole_numbers
 from rgprobe.errors import OptionError
 from rgprobe.probe.attention import SINK_POLICIES
 from rgprobe.probe.estimators import estimator_of
@@ -85,9 +85,9 @@ def trace(
     estimator = estimator_of(belief)
     believed: dict[str, Any] = {"belief": belief, "belief_options": estimator.complete(belief_options)}
     basis, positions = checked_basis(basis), checked_positions(positions)
-    _check("sink", sink, SINK_POLICIES)
+    one_of("sink", sink, SINK_POLICIES)
     for name in collect:
-        _check("collect", name, (*COLLECTIONS, *REDUCTIONS, *PASSES))
+        one_of("collect", name, (*COLLECTIONS, *REDUCTIONS, *PASSES))
     probe = load(model)
     estimator.check(probe)
     encoded = probe.encode(prompts, bos=bos, truncate=truncate, attention_mask=attention_mask)
@@ -180,8 +180,3 @@ def checked_groups(groups: Any, count: int) -> list[str] | None:
 def _per_prompt(given: Any) -> list[Any]:
     """Entries of a list; none where it is a single text, of which every letter would be one, or no list at all."""
     return [] if isinstance(given, (str, bytes)) or not isinstance(given, Iterable) else list(given)
-
-
-def _check(option: str, value: str, allowed: Sequence[str]) -> None:
-    if value not in allowed:
-        raise OptionError(option, expected=" | ".join(allowed), received=repr(value), remedy="choose one of these")

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from rgprobe.checks import is_whole, true_or_false, whole_number, whole_numbers
+from rgprobe.checks import is_whole, one_of, true_or_false, whole_number, whole_numbers
 from rgprobe.errors import OptionError
 
 WHOLE = [3, np.int64(3), np.uint8(3), np.array(3), torch.tensor(3)]
@@ -48,3 +48,18 @@ def test_yes_or_no_is_never_guessed():
     for given in ("no", 1, None, [], np.array([True, False])):
         with pytest.raises(OptionError, match=r"^truncate: expected True or False, received"):
             true_or_false("truncate", given)
+
+
+def test_one_of_several_names_is_never_guessed():
+    assert one_of("per", "token", ("token", "character")) == "token"
+    assert one_of("group", None, ("so", None)) is None
+    for given in (None, 3, True, ["token"], np.array(["token", "x"]), "Token ", ""):
+        with pytest.raises(OptionError, match=r"^per: expected token \| character, received "):
+            one_of("per", given, ("token", "character"))
+
+
+def test_a_name_mistyped_is_answered_with_the_one_that_was_meant():
+    with pytest.raises(OptionError, match=r"received 'incldue'; did you mean include\?$"):
+        one_of("sink", "incldue", ("exclude", "include"))
+    with pytest.raises(OptionError, match=r"received 'words'; use 'token'$"):
+        one_of("per", "words", ("token", "character"), remedy="use 'token'")

@@ -9,11 +9,12 @@ from typing import Annotated
 
 import typer
 
+from rgprobe.checks import one_of
 from rgprobe.cli.failures import printable
 from rgprobe.cli.options import Debug, Quiet, known_sources
 from rgprobe.cli.output_directory import Staging, staged_output
 from rgprobe.cli.progress import Report, progress_bar
-from rgprobe.errors import OptionError, nearest
+from rgprobe.errors import OptionError
 
 __all__ = ["bench_command"]
 
@@ -52,11 +53,7 @@ def bench_command(
     up to 4,096 beliefs of the shipped models, and random ones, in units of SciPy's average linkage of as many points. All
     take minutes. Nothing else should run meanwhile.
     """
-    if target not in TARGETS:
-        raise OptionError(
-            "TARGET", expected=f"one of {', '.join(TARGETS)}", received=repr(target),
-            remedy=nearest(target, TARGETS, "choose what is measured"),
-        )  # fmt: skip
+    one_of("TARGET", target, TARGETS, remedy="choose what is measured")
     if source is not None and target != "run":
         raise OptionError("--source", expected="the target run", received=target, remedy="leave it out")
     if device != "auto" and target != "pair":

@@ -11,7 +11,7 @@ from jaxtyping import Float64
 from rgprobe.errors import BadInput, NumericalRefusal, OptionError
 from rgprobe.gaussian import Gaussian
 
-__all__ = ["as_beliefs", "check_choice", "token_weights"]
+__all__ = ["as_beliefs", "token_weights"]
 
 ROW_SUM_TOLERANCE = 1e-6
 
@@ -95,12 +95,3 @@ def token_weights(weights: Any, n: int) -> Float64[np.ndarray, "N"]:
             remedy="leave tokens of weight 0 out of the beliefs",
         )
     return w / w.max() / (w / w.max()).sum()
-
-
-def check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
-    """Refuse an option value that is not one of ``choices``."""
-    if value not in choices:
-        listed = " or ".join(repr(c) for c in choices)
-        raise OptionError(
-            name, expected=listed, received=repr(value), remedy=f"pass {name}={choices[0]!r}, the default"
-        )

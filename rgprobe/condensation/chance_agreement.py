@@ -22,6 +22,7 @@ from jaxtyping import Float64, Int
 from scipy.cluster.hierarchy import cophenet
 from scipy.spatial.distance import squareform
 
+from rgprobe.checks import one_of
 from rgprobe.condensation.genealogy import Genealogy, partition_agreement, persisting
 from rgprobe.errors import BadInput, OptionError
 
@@ -57,8 +58,7 @@ def chance_agreement(
         >>> drawn.shape, bool(abs(drawn[:, 0, 0].mean()) < 0.02)
         ((200, 1, 3), True)
     """
-    if null not in ("permuted", "shifted"):
-        raise OptionError("null", expected='"permuted" or "shifted"', received=repr(null), remedy="choose one of these")
+    one_of("null", null, ("permuted", "shifted"))
     if draws < 1:
         raise OptionError("draws", expected="at least 1", received=str(draws), remedy="use 99")
     generator = np.random.default_rng(seed)

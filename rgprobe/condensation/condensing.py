@@ -8,8 +8,9 @@ from typing import cast
 import numpy as np
 from torch import Tensor
 
+from rgprobe.checks import one_of
 from rgprobe.condensation.agglomeration import agglomerate, agglomerate_contiguous
-from rgprobe.condensation.beliefs import as_beliefs, check_choice, token_weights
+from rgprobe.condensation.beliefs import as_beliefs, token_weights
 from rgprobe.condensation.categorical_costs import CategoricalMoment, CategoricalPool
 from rgprobe.condensation.cost_table import Costs
 from rgprobe.condensation.gaussian_costs import GaussianMoment, GaussianPool, GaussianShift
@@ -65,8 +66,8 @@ def condense(
         >>> tree.cut(n_clusters=2).tolist(), tree.information.round(4).tolist()
         ([0, 0, 1], [0.2895, 0.0066, 0.0])
     """
-    check_choice("centroid", centroid, CENTROIDS)
-    check_choice("adjacency", adjacency, ADJACENCIES)
+    one_of("centroid", centroid, CENTROIDS)
+    one_of("adjacency", adjacency, ADJACENCIES)
     kept = as_beliefs(beliefs)
     w = token_weights(weights, len(kept))
     greedy = agglomerate if adjacency == "any" else agglomerate_contiguous
@@ -81,7 +82,7 @@ def _slots(beliefs: Gaussian | np.ndarray, weights: np.ndarray, centroid: str) -
     if isinstance(beliefs, Gaussian):
         gaussian = {"moment": GaussianMoment, "pool": GaussianPool, "shift": GaussianShift}
         return cast(Costs, gaussian[centroid](beliefs, weights))
-    check_choice("centroid of categorical beliefs", centroid, ("moment", "pool"))  # they have no mean to move
+    one_of("centroid of categorical beliefs", centroid, ("moment", "pool"))  # they have no mean to move
     return (CategoricalMoment if centroid == "moment" else CategoricalPool)(beliefs, weights)
 
 

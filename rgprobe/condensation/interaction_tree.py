@@ -20,7 +20,7 @@ from jaxtyping import Float, Float64
 from scipy.cluster.hierarchy import linkage
 from scipy.spatial.distance import squareform
 
-from rgprobe.condensation.beliefs import check_choice
+from rgprobe.checks import one_of
 from rgprobe.errors import NumericalRefusal
 
 __all__ = ["average_linkage", "interaction_distances"]
@@ -79,7 +79,7 @@ def average_linkage(distances: Float[np.ndarray, "n n"], *, adjacency: str = "an
         >>> average_linkage(line, adjacency="contiguous").tolist() == average_linkage(line).tolist()
         True
     """
-    check_choice("adjacency", adjacency, ("any", "contiguous"))
+    one_of("adjacency", adjacency, ("any", "contiguous"))
     if adjacency == "any":
         return linkage(squareform(distances, checks=False), "average")
     n, height = len(distances), 0.0

@@ -8,7 +8,8 @@ from jaxtyping import Float64
 from torch import Tensor
 
 from rgprobe import categorical
-from rgprobe.condensation.beliefs import as_beliefs, check_choice, token_weights
+from rgprobe.checks import one_of
+from rgprobe.condensation.beliefs import as_beliefs, token_weights
 from rgprobe.condensation.categorical_costs import relative_entropy_term
 from rgprobe.condensation.gaussian_costs import accurate_below, cholesky, log_det
 from rgprobe.errors import BadInput, NumericalRefusal
@@ -96,9 +97,9 @@ def _checked(
     n: int, labels: np.ndarray, weights: np.ndarray | Tensor | None, centroid: str, *, gaussian: bool
 ) -> tuple[np.ndarray, np.ndarray]:
     """Cluster number 0..m-1 of each token, and the weights."""
-    check_choice("centroid", centroid, CENTROIDS)
+    one_of("centroid", centroid, CENTROIDS)
     if centroid == "shift" and not gaussian:
-        check_choice("centroid of categorical beliefs", centroid, CENTROIDS[:2])
+        one_of("centroid of categorical beliefs", centroid, CENTROIDS[:2])
     labels = np.asarray(labels)
     if labels.shape != (n,) or labels.dtype.kind not in "iu":
         raise BadInput(

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from importlib.resources import files
 
+from rgprobe.checks import one_of
 from rgprobe.data.families import Family, labelled_prompts, load_families
-from rgprobe.errors import OptionError, nearest
 
 __all__ = ["Family", "load_families", "load_groups", "load_prompts", "prompt_set_names"]
 
@@ -40,10 +40,7 @@ def load_prompts(name: str) -> list[str]:
         >>> len(load_prompts("held_out"))
         24
     """
-    names = prompt_set_names()
-    if name not in names:
-        raise OptionError("prompts", expected=" or ".join(names), received=name,
-                          remedy=nearest(name, names, "pass a name or a file"))  # fmt: skip
+    one_of("prompts", name, prompt_set_names(), remedy="pass a name or a file")
     if name == FAMILIES:
         return [text for text, _ in labelled_prompts()]
     record = json.loads((files(__name__) / f"{name}.json").read_text("utf-8"))

@@ -31,6 +31,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float64, Int64
 
+from rgprobe.checks import one_of
 from rgprobe.errors import NumericalRefusal, OptionError
 
 __all__ = ["MINIMUM", "TRENDS", "Changepoints", "find_changepoints", "naive_p_values"]
@@ -125,8 +126,7 @@ def naive_p_values(
 
 
 def _check(series: Float64[np.ndarray, "series n"], trend: str, draws: int) -> None:
-    if trend not in TRENDS:
-        raise OptionError("trend", expected=" | ".join(TRENDS), received=repr(trend), remedy="choose one of these")
+    one_of("trend", trend, TRENDS)
     if draws < 100:
         raise OptionError("draws", expected="at least 100", received=str(draws), remedy="the default is 4000")
     if series.shape[1] < MINIMUM:

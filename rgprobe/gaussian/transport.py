@@ -13,6 +13,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from rgprobe.checks import one_of
 from rgprobe.errors import BadInput, NumericalRefusal, OptionError
 from rgprobe.gaussian.arguments import check_gaussian
 from rgprobe.gaussian.double_double import difference, product, two_sum
@@ -128,8 +129,7 @@ def frames(
         >>> quarter.round().abs().tolist()
         [[0.0, 1.0], [1.0, 0.0]]
     """
-    if group not in ("so", "gl"):
-        raise OptionError("group", expected='"so" or "gl"', received=repr(group), remedy="choose one of the two")
+    one_of("group", group, ("so", "gl"))
     if coordinates and group == "gl":
         raise OptionError("coordinates", expected='False for "gl"', received="True", remedy="pass phi as (..., K, K)")
     check_float("phi", phi, 1 if coordinates else 2)

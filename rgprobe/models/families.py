@@ -13,6 +13,7 @@ from typing import Any
 
 from torch import nn
 
+from rgprobe.checks import one_of
 from rgprobe.errors import OptionError
 from rgprobe.models.standard import build_standard, save_standard
 
@@ -73,8 +74,4 @@ def get_family(name: str) -> Family:
         >>> get_family("standard").name
         'standard'
     """
-    if name not in FAMILIES:
-        raise OptionError(
-            "--family", expected=" or ".join(sorted(FAMILIES)), received=name, remedy="pass a family that exists"
-        )
-    return FAMILIES[name]
+    return FAMILIES[one_of("--family", name, sorted(FAMILIES), remedy="pass a family that exists")]

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from rgprobe.errors import CheckpointError, OptionError
+from rgprobe.checks import one_of
+from rgprobe.errors import CheckpointError
 from rgprobe.files import sha256_of
 
 __all__ = ["prompts_unseen_by", "shipped_names", "shipped_path", "verify_shipped"]
@@ -29,12 +30,7 @@ def shipped_path(name: str) -> Path:
     Raises:
         OptionError: there is no such checkpoint; the message lists those that exist.
     """
-    names = shipped_names()
-    if name not in names:
-        raise OptionError(
-            "checkpoint", expected=" or ".join(names), received=name, remedy="pass a shipped name or a directory"
-        )
-    return _ROOT / name
+    return _ROOT / one_of("checkpoint", name, shipped_names(), remedy="pass a shipped name or a directory")
 
 
 def prompts_unseen_by(source: str) -> str:

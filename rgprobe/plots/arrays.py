@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 import xarray as xr
 
+from rgprobe.checks import one_of
 from rgprobe.errors import OptionError
 from rgprobe.rg_flow import RGFlow
 
@@ -59,13 +60,7 @@ def node(flow: RGFlow, diagnostic: str) -> xr.Dataset:
     Raises:
         OptionError: the flow holds no such diagnostic.
     """
-    if diagnostic not in flow.diagnostics:
-        raise OptionError(
-            "diagnostic",
-            expected=_one_of(flow.diagnostics),
-            received=repr(diagnostic),
-            remedy="run it, or correct the name",
-        )
+    one_of("diagnostic", diagnostic, flow.diagnostics, remedy="run it, or correct the name")
     return flow.to_xarray()[diagnostic].to_dataset()
 
 
@@ -76,8 +71,7 @@ def select(flow: RGFlow, diagnostic: str, quantity: str) -> xr.Dataset:
         OptionError: the flow or the diagnostic holds no such name.
     """
     arrays = node(flow, diagnostic)
-    if quantity not in (held := [str(name) for name in arrays["quantity"].values]):
-        raise OptionError("quantity", expected=_one_of(held), received=repr(quantity), remedy=f"see {diagnostic}")
+    one_of("quantity", quantity, items(arrays, "quantity"), remedy=f"see {diagnostic}")
     return arrays.sel(quantity=quantity)
 
 
@@ -105,7 +99,3 @@ def unit_label(arrays: xr.Dataset) -> str:
     """Units of a selected quantity; a pure number says so."""
     units = str(arrays["units"].item()) if "units" in arrays.coords else ""
     return "dimensionless" if units in ("", "1") else units
-
-
-def _one_of(names: Iterable[str]) -> str:
-    return "one of " + ", ".join(names)

@@ -8,10 +8,10 @@ import numpy as np
 import plotly.graph_objects as go
 import xarray as xr
 
+from rgprobe.checks import one_of
 from rgprobe.comparison import FlowComparison
 from rgprobe.comparison.contrasting import words_of
-from rgprobe.errors import OptionError
-from rgprobe.plots.arrays import policy_sink, quantity_label, unit_label
+from rgprobe.plots.arrays import items, policy_sink, quantity_label, unit_label
 from rgprobe.plots.depth import band, line
 from rgprobe.plots.scales import fitted_axis
 from rgprobe.plots.style import NULL_COLOURS, SOURCES, depth_axis, shade, template
@@ -74,14 +74,9 @@ def compared_arrays(comparison: FlowComparison, diagnostic: str, quantity: str) 
     Raises:
         OptionError: the comparison holds no such diagnostic or quantity.
     """
-    if diagnostic not in comparison.diagnostics:
-        raise OptionError("diagnostic", expected=f"one of {', '.join(comparison.diagnostics)}", received=repr(diagnostic),
-                          remedy="see comparison.not_compared")  # fmt: skip
+    one_of("diagnostic", diagnostic, comparison.diagnostics, remedy="see comparison.not_compared")
     arrays = comparison.to_xarray()[diagnostic].to_dataset()
-    held = [str(name) for name in arrays["quantity"].values]
-    if quantity not in held:
-        raise OptionError("quantity", expected=f"one of {', '.join(held)}", received=repr(quantity),
-                          remedy="see comparison.not_compared")  # fmt: skip
+    one_of("quantity", quantity, items(arrays, "quantity"), remedy="see comparison.not_compared")
     sink = policy_sink(arrays)
     chosen = arrays.sel(quantity=quantity)
     return chosen if sink is None else chosen.sel(sink=sink)

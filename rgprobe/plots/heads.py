@@ -8,6 +8,7 @@ import xarray as xr
 from plotly.colors import sample_colorscale
 from plotly.subplots import make_subplots
 
+from rgprobe.checks import one_of
 from rgprobe.errors import OptionError
 from rgprobe.plots.arrays import Flows, items, named_flows, policy_sink, quantity_label, select, unit_label
 from rgprobe.plots.scales import is_wide, log_ticks
@@ -69,10 +70,9 @@ def _chosen(arrays: xr.Dataset, sink: str | None) -> xr.Dataset:
     policy = policy_sink(arrays)
     if policy is None:
         return arrays
-    if sink is not None and sink not in items(arrays, "sink"):
-        raise OptionError("sink", expected=" or ".join(items(arrays, "sink")), received=repr(sink),
-                          remedy="leave it out for the run's policy")  # fmt: skip
-    return arrays.sel(sink=sink or policy)
+    if sink is not None:
+        policy = one_of("sink", sink, items(arrays, "sink"), remedy="leave it out for the run's policy")
+    return arrays.sel(sink=policy)
 
 
 def _scale(values: np.ndarray, title: str, midpoint: float | None) -> dict[str, object]:

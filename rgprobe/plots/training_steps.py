@@ -9,8 +9,8 @@ import plotly.graph_objects as go
 import xarray as xr
 from plotly.subplots import make_subplots
 
-from rgprobe.errors import OptionError
-from rgprobe.plots.arrays import quantity_label, unit_label
+from rgprobe.checks import one_of
+from rgprobe.plots.arrays import items, quantity_label, unit_label
 from rgprobe.plots.depth import band, line
 from rgprobe.plots.scales import fit_values, is_wide, log_ticks
 from rgprobe.plots.style import SEQUENTIAL, SOURCES, new_figure, shade, template
@@ -90,14 +90,9 @@ def step_map(data: xr.DataTree, diagnostic: str, quantity: str) -> go.Figure:
 
 
 def _node(data: xr.DataTree, diagnostic: str, quantity: str) -> xr.Dataset:
-    if diagnostic not in data.children:
-        raise OptionError("diagnostic", expected=f"one of {', '.join(data.children)}", received=repr(diagnostic),
-                          remedy="run it, or correct the name")  # fmt: skip
+    one_of("diagnostic", diagnostic, data.children, remedy="run it, or correct the name")
     node = data[diagnostic].to_dataset()
-    held = [str(name) for name in node["quantity"].values]
-    if quantity not in held:
-        raise OptionError("quantity", expected=f"one of {', '.join(held)}", received=repr(quantity),
-                          remedy=f"see {diagnostic}")  # fmt: skip
+    one_of("quantity", quantity, items(node, "quantity"), remedy=f"see {diagnostic}")
     return node
 
 

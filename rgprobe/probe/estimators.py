@@ -10,7 +10,7 @@ from typing import Any, Protocol
 from jaxtyping import Int
 from torch import Tensor
 
-from rgprobe.checks import is_whole
+from rgprobe.checks import is_whole, one_of
 from rgprobe.errors import OptionError
 from rgprobe.gaussian import Gaussian
 from rgprobe.probe.attention import AttentionCollector
@@ -227,6 +227,4 @@ def estimator_of(name: str) -> Estimator:
         >>> estimator_of("thermal").depth_dim, estimator_of("lens").gaussian, estimator_of("native").families
         ('block', False, ('gauge',))
     """
-    if not isinstance(name, str) or name not in ESTIMATORS:
-        raise OptionError("belief", expected=" | ".join(ESTIMATORS), received=repr(name), remedy="choose one of these")
-    return ESTIMATORS[name]
+    return ESTIMATORS[one_of("belief", name, ESTIMATORS)]

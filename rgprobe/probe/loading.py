@@ -17,6 +17,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from rgprobe.checks import one_of
 from rgprobe.errors import CheckpointError, DeviceError, EnvironmentFault, OptionError, is_out_of_memory, nearest
 from rgprobe.models.building import one_at_a_time
 from rgprobe.models.gauge.config import MODEL_TYPE
@@ -278,10 +279,9 @@ def find_device(device: str) -> str:
 
 
 def _dtype(dtype: str | torch.dtype) -> torch.dtype:
-    found = dtype if isinstance(dtype, torch.dtype) else DTYPES.get(str(dtype))
-    if found is None or found not in DTYPES.values():
-        raise OptionError("dtype", expected=" | ".join(DTYPES), received=repr(dtype), remedy="choose one of these")
-    return found
+    if isinstance(dtype, torch.dtype) and dtype in DTYPES.values():
+        return dtype
+    return DTYPES[one_of("dtype", dtype, DTYPES)]
 
 
 def _count(model: nn.Module) -> int:

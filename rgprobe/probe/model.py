@@ -13,6 +13,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from rgprobe.checks import one_of
 from rgprobe.errors import NumericalRefusal, OptionError
 from rgprobe.probe.prompts import EncodedPrompt, encode_one, encode_prompts
 from rgprobe.probe.readout import find_readout
@@ -242,8 +243,7 @@ class Probe:
             OptionError: unknown `per`, characters without a tokenizer, or a bidirectional model, which predicts no next token.
             PromptError: see `rgprobe.trace`.
         """
-        if per not in ("token", "character"):
-            raise OptionError("per", expected="token | character", received=repr(per), remedy="choose one of these")
+        one_of("per", per, ("token", "character"))
         if per == "character" and self.tokenizer is None:
             raise OptionError("per", expected="token, for a model without a tokenizer", received="'character'",
                               remedy="pass tokenizer= to load, or use per='token'")  # fmt: skip

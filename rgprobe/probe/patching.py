@@ -10,7 +10,7 @@ from jaxtyping import Float, Float64, Int
 from torch import Tensor
 
 from rgprobe import categorical
-from rgprobe.checks import whole_number
+from rgprobe.checks import one_of, whole_number
 from rgprobe.errors import OptionError
 from rgprobe.probe.block_maps import SAME, BlockMap, block_maps, relative_error
 from rgprobe.probe.model import Hook, Probe
@@ -157,8 +157,7 @@ def require_place(probe: Probe, state: int, score: Int[Tensor, " scored"], place
     Raises:
         OptionError: an unknown place, a layer that does not exist, or no scored token.
     """
-    if place not in PLACES:
-        raise OptionError("place", expected=" | ".join(PLACES), received=repr(place), remedy="choose one of these")
+    one_of("place", place, PLACES)
     highest = probe.n_blocks if place == "residual" else probe.n_blocks - 1
     whole_number("layer", state, least=0, most=highest, remedy="count from the input end")
     if len(score) == 0:

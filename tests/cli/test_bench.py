@@ -43,7 +43,7 @@ def test_an_unknown_target_gets_the_list(rgprobe, asked, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     outcome = rgprobe("bench", "teapot")
     assert outcome.code == 2
-    assert "TARGET: expected one of run, pair, sweep, attention, tree, received 'teapot'" in outcome.err
+    assert "TARGET: expected run | pair | sweep | attention | tree, received 'teapot'" in outcome.err
     assert (asked, list(tmp_path.iterdir())) == ([], [])
 
 

@@ -199,7 +199,7 @@ def test_weight_decay_spares_norms_and_embeddings(tiny_options):
         ({"learning_rate": float("nan")}, "--learning-rate: expected a positive number"),
         ({"level": "word"}, "--level: expected token or character, received word"),
         ({"width": 18, "heads": 4}, "--width: expected a multiple of 2 x heads = 8"),
-        ({"family": "gauge-kl"}, "--family: expected gauge or standard, received gauge-kl"),
+        ({"family": "gauge-kl"}, "--family: expected gauge . standard, received 'gauge-kl'; did you mean gauge?"),
     ],
 )
 def test_bad_options_name_the_flag(tiny_options, changes, message):

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from rgprobe.checks import whole_number
+from rgprobe.checks import one_of, whole_number
 from rgprobe.errors import BadInput, OptionError
 from rgprobe.gaussian import Gaussian
 from rgprobe.gaussian.arguments import check_gaussian
@@ -126,8 +126,7 @@ def _one_per_token(block: Tensor, beliefs: Gaussian) -> bool:
 
 def check_group(frames: Tensor | BlockFrames | None, group: str | None) -> bool:
     """Whether the frames are rotations, by test; a refusal where they should be and are not."""
-    if group not in (None, "so", "gl"):
-        raise OptionError("group", expected='"so", "gl" or None', received=f"{group!r}", remedy="choose one of these")
+    one_of("group", group, ("so", "gl", None))
     if frames is None or group == "gl":
         return False
     blocks = frames.blocks if isinstance(frames, BlockFrames) else (frames,)

@@ -13,6 +13,7 @@ from torch.utils.checkpoint import checkpoint
 from transformer_lens import HookedRootModule
 from transformer_lens.hook_points import HookPoint
 
+from rgprobe.checks import one_of
 from rgprobe.errors import OptionError, PromptError
 from rgprobe.models.building import seeded
 from rgprobe.models.gauge.attention import GaugeAttention, condensation_of
@@ -82,9 +83,7 @@ class GaugeTransformer(HookedRootModule):
             PromptError: no (B, N) whole numbers, more tokens than the context holds, or an id outside the vocabulary.
             OptionError: an unknown return type.
         """
-        if return_type not in ("logits", "loss", None):
-            raise OptionError("return_type", expected="logits | loss | None", received=repr(return_type),
-                              remedy="choose one of these")  # fmt: skip
+        one_of("return_type", return_type, ("logits", "loss", None))
         self._check(ids)
         resid = self.hook_embed(self.embed(ids))  # (B, N, d)
         geometry = self.tokens(ids, resid)
