@@ -16,7 +16,7 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from rgprobe.checks import is_whole, true_or_false
+from rgprobe.checks import is_whole, one_of, true_or_false
 from rgprobe.errors import CheckpointError, OptionError, PromptError
 
 __all__ = ["BOS_POLICIES", "EncodedPrompt", "encode_one", "encode_prompts", "prompt_seed", "unpadded"]
@@ -72,8 +72,7 @@ def encode_prompts(
         CheckpointError: strings for a model without a tokenizer.
         OptionError: unknown `bos` policy, or a `truncate` that is not True or False.
     """
-    if bos not in BOS_POLICIES:
-        raise OptionError("bos", expected=" | ".join(BOS_POLICIES), received=repr(bos), remedy="choose one of these")
+    one_of("bos", bos, BOS_POLICIES)
     truncate = true_or_false("truncate", truncate)
     if isinstance(prompts, Mapping):
         attention_mask = prompts.get("attention_mask") if attention_mask is None else attention_mask
@@ -116,6 +115,7 @@ def unpadded(rows: Sequence[Tensor]) -> dict[str, list[Tensor]]:
     """
     return {"input_ids": list(rows), "attention_mask": [torch.ones_like(row) for row in rows]}
 
+
 def prompt_seed(ids: Int[Tensor, "tokens"] | Int[np.ndarray, "tokens"]) -> int:
     """Seed of whatever is drawn for one prompt: its token ids alone decide, so that no other prompt of a run changes a number.
 
@@ -124,7 +124,6 @@ def prompt_seed(ids: Int[Tensor, "tokens"] | Int[np.ndarray, "tokens"]) -> int:
         True
     """
     return zlib.crc32((ids.cpu().numpy() if isinstance(ids, Tensor) else ids).tobytes())
-
 
 
 def _one_by_one(prompts: Any) -> Any:
