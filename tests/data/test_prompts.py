@@ -48,5 +48,5 @@ def test_prompts_do_not_overlap(name):
 
 
 def test_unknown_set_lists_what_exists():
-    with pytest.raises(OptionError, match=r"prompts: expected .*held_out or passages or .*, received sonnets"):
+    with pytest.raises(OptionError, match=r"prompts: expected .*held_out \| passages \| .*, received 'sonnets'"):
         load_prompts("sonnets")
