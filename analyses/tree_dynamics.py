@@ -26,9 +26,10 @@ import planted_trees
 import random_hierarchy
 import torch
 from artefacts import OUT_HELP, artefacts, save_figure
+from crossed_intervals import crossed_interval
 from dynamics_answers import half_way
 from dynamics_tables import COLOURS, markdown, plain_ticks
-from planted_hierarchy import DEVELOPMENT, interval
+from planted_hierarchy import DEVELOPMENT
 from torch import nn
 
 import rgprobe as rg
@@ -145,7 +146,7 @@ def summary(reader: str, entry: dict[str, Any], measure: str) -> list[str]:
     values, null = scores(entry, measure), null_scores(entry, measure)
     curves = values.mean(-1)
     lowest = int(curves.mean(0).argmin())
-    difference = "{:+.2f} ({:+.2f} to {:+.2f})".format(*interval(values[:, -1], null))
+    difference = "{:+.2f} ({:+.2f} to {:+.2f})".format(*crossed_interval(values[:, -1], null))
     change = find_changepoints(curves[:, 1:], trend="linear")
     words = [f"{steps[k]}-{steps[k + 1]}, {p:.3f}" for k, p in zip(change.index, change.p_value, strict=True)]
     return [f"{reader} ({len(curves)}), {measure}", f"{curves[:, 0].mean():.2f}",

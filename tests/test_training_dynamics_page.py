@@ -134,7 +134,7 @@ def test_trees_are_read_at_their_state_and_beside_the_best_of_untrained_models()
     np.testing.assert_array_equal(trees.null_scores(entry, "interaction"), np.full((3, 5), 0.2))
     found = trees.tables({"gauge": entry})["trees"]
     row = next(line for line in found.splitlines() if line.startswith("| gauge (2), interaction"))
-    assert "| 0.00 | 0.00 (1) | 1.00 | 0.20 | +0.80 (+0.80 to +0.80) |" in row
+    assert "| 0.00 | 0.00 (1) | 1.00 | 0.20 | +0.80 (+0.28 to +0.80) |" in row
 
 
 @pytest.mark.parametrize("reader", ["bidirectional", "gauge"])
