@@ -19,11 +19,11 @@ import torch
 from artefacts import OUT_HELP, artefacts
 from scipy.stats import binom
 
+from rgprobe.bootstrap import bootstrap_interval
 from rgprobe.diagnostics.correlation_length import correlation_length
 from rgprobe.diagnostics.family_distances import icc_over_families
 from rgprobe.diagnostics.temperature import temperature as effective_temperature
 from rgprobe.diagnostics.universality import without_kinds
-from rgprobe.nulls import bootstrap_interval
 from rgprobe.planted_trace import planted_trace
 from rgprobe.testbeds import ising_chain, planted_icc
 

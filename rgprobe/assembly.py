@@ -8,17 +8,17 @@ from dataclasses import dataclass
 import numpy as np
 import xarray as xr
 
+from rgprobe.bootstrap import bootstrap_interval
 from rgprobe.diagnostics.record import Diagnostic, Measurement
 from rgprobe.nulls import (
     Comparison,
     benjamini_hochberg,
-    bootstrap_interval,
     compare_with_draws,
     compare_with_seeds,
     mean_over,
 )
 
-__all__ = ["NullMeasurements", "assemble_node", "significant_in_families", "slope_over_depth"]
+__all__ = ["NullMeasurements", "assemble_node", "head_mean", "significant_in_families", "slope_over_depth"]
 
 ORDER = ("draw", "prompt", "quantity", "sink", "block", "state", "transition", "head")
 FIELDS = ("null", "null_low", "null_high", "difference", "low", "high", "p_value")
@@ -54,12 +54,14 @@ def assemble_node(diagnostic: Diagnostic, measured: Measurement, nulls: NullMeas
     drawn = _drawn(diagnostic, measured, nulls)
     # beliefs decide it: thermal ones live on blocks, lens ones on states
     depth = next(str(dim) for dim in per_prompt.dims if dim in ("block", "state", "transition"))
-    curves = {name: (_head_mean(null), by_seed) for name, (null, by_seed) in drawn.items()}
+    curves = {name: (head_mean(null), by_seed) for name, (null, by_seed) in drawn.items()}
     node = xr.merge(
         [
-            _compared(per_prompt, {name: _comparison(per_prompt, *null) for name, null in drawn.items()}, seed=seed),
-            _trend(_head_mean(per_prompt), curves, depth, "trend", seed=seed),
-            _trend(_head_mean(per_prompt), curves, depth, "later_trend", first=1, seed=seed),
+            _compared(
+                per_prompt, {name: _compare_with_null(per_prompt, *null) for name, null in drawn.items()}, seed=seed
+            ),
+            _trend(head_mean(per_prompt), curves, depth, "trend", seed=seed),
+            _trend(head_mean(per_prompt), curves, depth, "later_trend", first=1, seed=seed),
             measured.details,
         ],
         compat="no_conflicts",
@@ -143,7 +145,7 @@ def _told_apart(
     return {"scaled_init": (draws.where(draws["quantity"].isin(moved)), by_seed)} if moved else {}
 
 
-def _comparison(values: xr.DataArray, null: xr.DataArray, by_seed: bool) -> Comparison:
+def _compare_with_null(values: xr.DataArray, null: xr.DataArray, by_seed: bool) -> Comparison:
     """Of values by prompt with draws of a null."""
     return (compare_with_seeds if by_seed else compare_with_draws)(values.values, null.values)
 
@@ -164,7 +166,7 @@ def _trend(
         drawn = null.isel(later)
         common = _defined(curve) & _defined(drawn).all("draw")
         own, of_null = (_slope(each.where(common), depth, relative) for each in (curve, drawn))
-        comparisons[null_name] = _comparison(own, of_null, by_seed)
+        comparisons[null_name] = _compare_with_null(own, of_null, by_seed)
     found = _compared(_slope(curve, depth, relative), comparisons, seed=seed, prefix=f"{name}_")
     return found.rename({f"{name}_value": name})
 
@@ -216,10 +218,10 @@ def slope_over_depth(values: xr.DataArray, depth: str) -> xr.DataArray:
 
     Over the depths where it is defined; NaN where fewer than two are.
     """
-    return _slope(_head_mean(values), depth, np.linspace(0, 1, values.sizes[depth]))
+    return _slope(head_mean(values), depth, np.linspace(0, 1, values.sizes[depth]))
 
 
-def _head_mean(values: xr.DataArray) -> xr.DataArray:
+def head_mean(values: xr.DataArray) -> xr.DataArray:
     """Mean over the heads where they are defined."""
     if "head" not in values.dims:
         return values

@@ -14,7 +14,8 @@ import numpy as np
 from jaxtyping import Bool, Float64
 from scipy import special
 
-from rgprobe.nulls import CONFIDENCE, MINIMUM_PROMPTS, MINIMUM_SEEDS, mean_over, variance_over
+from rgprobe.nulls import MINIMUM_PROMPTS, MINIMUM_SEEDS, mean_over, variance_over
+from rgprobe.student import t_quantile
 
 __all__ = [
     "MINIMUM_CHECKPOINTS",
@@ -156,7 +157,7 @@ def group_contrast(
 def prediction_band(by_seed: Float64[np.ndarray, "seeds *entries"]) -> tuple[np.ndarray, np.ndarray]:
     """Where one more draw of a null would fall: mean -+ t sqrt(Var_s (1 + 1/S)), 95%."""
     count = _count(by_seed)
-    half = _quantile(count - 1) * np.sqrt(variance_over(by_seed) * (1 + 1 / np.maximum(count, 1)))
+    half = t_quantile(count - 1) * np.sqrt(variance_over(by_seed) * (1 + 1 / np.maximum(count, 1)))
     centre = mean_over(by_seed, 0)
     return centre - half, centre + half
 
@@ -183,10 +184,6 @@ def _count(values: np.ndarray) -> np.ndarray:
     return np.asarray(np.isfinite(values).sum(0))
 
 
-def _quantile(freedom: np.ndarray) -> np.ndarray:
-    return special.stdtrit(np.maximum(freedom, 1), (1 + CONFIDENCE) / 2)
-
-
 def _contrast(
     difference: np.ndarray,
     components: Sequence[Component],
@@ -205,6 +202,6 @@ def _contrast(
         freedom = np.where(variance > 0, 1 / (share**2 / freedoms).sum(0), 1.0)
         error = np.sqrt(variance)
         ratio = np.where(error > 0, np.abs(difference) / error, np.nan)
-    half = _quantile(freedom) * error
+    half = t_quantile(freedom) * error
     p_value = 2 * special.stdtr(freedom, -ratio)
     return Contrast(difference, difference - half, difference + half, p_value, sufficient, exact, carries)

@@ -113,7 +113,7 @@ def run(
     special = _special_ids(probe)
     for number, null_seed in enumerate(seeds[nulls:]):
         with tick(f"shuffled tokens {number + 1} of {shuffles}"):
-            ids = unpadded([shuffle_tokens(p, seed=null_seed + i, special=special) for i, p in enumerate(encoded)])
+            ids = unpadded([shuffle_tokens(p, seed=null_seed + i, fixed=special) for i, p in enumerate(encoded)])
             drawn["shuffled_tokens"].append(_of_null(chosen, trace(probe, ids, on_prompt=tick.step, **settings)))
     told: dict[str, Any] = {"random_init_seeds": seeds[:nulls], "shuffle_seeds": seeds[nulls:]}
     if scaled_nulls:

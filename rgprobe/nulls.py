@@ -10,20 +10,19 @@ import contextlib
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import partial
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float64
+from jaxtyping import Bool, Float64, Int
 from scipy import special
 from torch import Tensor
 
 from rgprobe.probe.prompts import EncodedPrompt
+from rgprobe.student import t_quantile
 
 __all__ = [
     "Comparison",
     "benjamini_hochberg",
-    "bootstrap_interval",
     "compare_with_draws",
     "compare_with_seeds",
     "mean_over",
@@ -31,13 +30,27 @@ __all__ = [
     "variance_over",
 ]
 
-CONFIDENCE = 0.95
 MINIMUM_SEEDS = 5
 MINIMUM_PROMPTS = 20
 # relative, of sums over layers and tokens in float64
 ROUNDING = 1e-12
-# a bootstrap of fewer prompts covers too little: 72% of 95% at three, 87% at four
-FEWEST_TO_RESAMPLE = 8
+
+
+@dataclass(frozen=True)
+class _Sampling:
+    """By how much a mean difference would vary from sample to sample, elementwise over (...) entries.
+
+    Attributes:
+        variance: squared standard error of the difference.
+        freedom: degrees of freedom of that estimate.
+        constant: where what the variance is estimated from does not vary at all, and Student's t has nothing to say.
+        p_constant: two-sided p-value there, of a difference that is not zero; NaN where nothing can be said of it.
+    """
+
+    variance: Float64[np.ndarray, "..."]
+    freedom: Int[np.ndarray, "..."]
+    constant: Bool[np.ndarray, "..."]
+    p_constant: Float64[np.ndarray, "..."]
 
 
 @dataclass(frozen=True)
@@ -92,21 +105,17 @@ def compare_with_seeds(
     prompt_variance = variance_over(paired) / np.maximum(prompts, 1)
     if several:
         carries = "prompts and seeds" if value.shape[0] > 1 else "seeds"
-        variance, freedom = seed_variance + np.nan_to_num(prompt_variance), seeds - 1
-        constant, p_constant = seed_variance == 0, np.full(seeds.shape, np.nan)
+        total, undecided = seed_variance + np.nan_to_num(prompt_variance), np.full(seeds.shape, np.nan)
+        sampling = _Sampling(total, seeds - 1, constant=seed_variance == 0, p_constant=undecided)
     else:
         carries = "prompts" if value.shape[0] > 1 else "nothing"
-        variance, freedom = prompt_variance, prompts - 1
-        constant, p_constant = prompt_variance == 0, _sign_test(prompts)
-    return _comparison(
+        sampling = _over_prompts(prompt_variance, prompts)
+    return _student_comparison(
         null=mean_over(means, 0),
         spread=np.sqrt(seed_variance),
         band_freedom=seeds - 1,
         difference=mean_over(paired, 0),
-        variance=variance,
-        freedom=freedom,
-        constant=constant,
-        p_constant=p_constant,
+        sampling=sampling,
         sufficient=(seeds >= MINIMUM_SEEDS) & (prompts >= MINIMUM_PROMPTS),
         carries=carries,
     )
@@ -126,16 +135,12 @@ def compare_with_draws(
     null_by_prompt = np.where(np.isfinite(paired), null_by_prompt, np.nan)
     prompts = np.isfinite(paired).sum(0)
     counted = np.maximum(prompts, 1)
-    variance = variance_over(paired) / counted
-    return _comparison(
+    return _student_comparison(
         null=mean_over(null_by_prompt, 0),
         spread=np.sqrt(variance_over(null_by_prompt) / counted),
         band_freedom=prompts - 1,
         difference=mean_over(paired, 0),
-        variance=variance,
-        freedom=prompts - 1,
-        constant=variance == 0,
-        p_constant=_sign_test(prompts),
+        sampling=_over_prompts(variance_over(paired) / counted, prompts),
         sufficient=prompts >= MINIMUM_PROMPTS,
         carries="prompts" if value.shape[0] > 1 else "nothing",
     )
@@ -160,94 +165,51 @@ def benjamini_hochberg(p_values: Float64[np.ndarray, "*tests"], *, rate: float =
     return significant.reshape(p_values.shape)
 
 
-def bootstrap_interval(
-    value: Float64[np.ndarray, "prompts *entries"], *, seed: int, resamples: int = 1000
-) -> tuple[Float64[np.ndarray, "*entries"], Float64[np.ndarray, "*entries"]]:
-    """95% BCa interval of the mean over prompts, for all entries at once; NaN with fewer than three defined prompts.
-
-    Prompts are resampled whole, never tokens, among those where the entry is defined; entries with as many of them share
-    their resamples. A bootstrap takes the n - 1 degrees of freedom of n prompts for n and the Gaussian for Student's t; its
-    levels are moved out until an interval for Gaussian data is Student's: z becomes t_(n-1) sqrt(n / (n - 1)). With fewer
-    than eight prompts the interval is Student's.
-
-    Source: Efron (1987), bias-corrected and accelerated, the acceleration from the jackknife; Hesterberg (2015) for the levels.
-    """
-    flat = value.reshape(value.shape[0], -1)
-    missing = ~np.isfinite(flat)
-    count = (~missing).sum(0)
-    # defined prompts first, in their order
-    sorted_values = np.take_along_axis(flat, np.argsort(missing, axis=0, kind="stable"), axis=0)
-    low, high = np.full((2, flat.shape[1]), np.nan)
-    for n in np.unique(count[count >= 3]):
-        entries = count == n
-        interval = _student if n < FEWEST_TO_RESAMPLE else partial(_accelerated, seed=seed, resamples=resamples)
-        low[entries], high[entries] = interval(sorted_values[:n, entries])
-    return low.reshape(value.shape[1:]), high.reshape(value.shape[1:])
-
-
-def _student(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Ends of Student's interval of the mean, (prompts, entries), all defined."""
-    n = len(values)
-    half = special.stdtrit(n - 1, (1 + CONFIDENCE) / 2) * values.std(0, ddof=1) / np.sqrt(n)
-    return values.mean(0) - half, values.mean(0) + half
-
-
-def _accelerated(values: np.ndarray, *, seed: int, resamples: int) -> tuple[np.ndarray, np.ndarray]:
-    """Ends of the bootstrap interval of the mean, (prompts, entries), all defined."""
-    n = len(values)
-    weights = np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), size=resamples)
-    means = np.sort(weights @ values / n, axis=0)
-    mean = values.mean(0)
-    below = (means < mean).sum(0) + 0.5 * (means == mean).sum(0)
-    bias = special.ndtri(np.clip(below / resamples, 1 / resamples, 1 - 1 / resamples))
-    deviations = mean - values  # proportional to the leave-one-out deviations of a mean
-    with np.errstate(invalid="ignore", divide="ignore"):
-        skew = (deviations**3).sum(0) / (6 * (deviations**2).sum(0) ** 1.5)
-    acceleration = np.nan_to_num(-skew)
-    outward = special.stdtrit(n - 1, (1 + CONFIDENCE) / 2) * np.sqrt(n / (n - 1))
-    low, high = (
-        _quantile_of_sorted(means, special.ndtr(bias + z / (1 - acceleration * z)))
-        for z in (bias - outward, bias + outward)
-    )
-    return low, high
-
-
-def shuffle_tokens(prompt: EncodedPrompt, *, seed: int, special: frozenset[int] = frozenset()) -> Tensor:
-    """The prompt's ids in random order; special tokens (BOS, CLS, SEP) stay where they are.
+def shuffle_tokens(prompt: EncodedPrompt, *, seed: int, fixed: frozenset[int] = frozenset()) -> Tensor:
+    """The prompt's ids in random order; tokens of the `fixed` ids (BOS, CLS, SEP) stay where they are.
 
     The first token is held in place too, so that the sink keeps its content and only the order of the rest changes.
     """
     generator = torch.Generator().manual_seed(seed)
     ids = prompt.ids.clone()
-    movable = torch.tensor([i > 0 and int(token) not in special for i, token in enumerate(ids)])
+    movable = torch.tensor([i > 0 and int(token) not in fixed for i, token in enumerate(ids)])
     places = movable.nonzero()[:, 0]
     ids[places] = ids[places[torch.randperm(len(places), generator=generator)]]
     return ids
 
 
-def _comparison(
+def _over_prompts(variance: np.ndarray, prompts: np.ndarray) -> _Sampling:
+    """Of a mean over independent prompts: where all differ by one number, only its sign tests anything."""
+    return _Sampling(variance, prompts - 1, constant=variance == 0, p_constant=_sign_test(prompts))
+
+
+def _student_comparison(
     *,
     null: np.ndarray,
     spread: np.ndarray,
     band_freedom: np.ndarray,
     difference: np.ndarray,
-    variance: np.ndarray,
-    freedom: np.ndarray,
-    constant: np.ndarray,
-    p_constant: np.ndarray,
+    sampling: _Sampling,
     sufficient: np.ndarray,
     carries: str,
 ) -> Comparison:
-    """`constant`: where what a difference is measured by does not vary at all; the p-value of an unequal one there."""
-    error = np.sqrt(variance)
-    freedom = np.maximum(freedom, 1)
-    half = special.stdtrit(freedom, (1 + CONFIDENCE) / 2) * error
-    band = special.stdtrit(np.maximum(band_freedom, 1), (1 + CONFIDENCE) / 2) * spread
+    """Student's interval and test of a mean difference.
+
+    Args:
+        null, difference, sufficient, carries: as `Comparison` has them.
+        spread: standard error of the null, from which its band is made.
+        band_freedom: degrees of freedom of `spread`.
+        sampling: how the difference varies.
+    """
+    error = np.sqrt(sampling.variance)
+    freedom = np.maximum(sampling.freedom, 1)
+    half = t_quantile(freedom) * error
+    band = t_quantile(band_freedom) * spread
     # what differs by rounding is equal, however little it varies
     equal = np.abs(difference) <= ROUNDING * np.maximum(np.abs(null), np.abs(null + difference))
     with np.errstate(divide="ignore", invalid="ignore"):
         p_spread = 2 * special.stdtr(freedom, -np.abs(difference) / error)
-    p_value = np.where(equal, 1.0, np.where(constant, p_constant, p_spread))
+    p_value = np.where(equal, 1.0, np.where(sampling.constant, sampling.p_constant, p_spread))
     p_value = np.where(np.isfinite(error) & np.isfinite(difference), p_value, np.nan)
     return Comparison(
         null=null,
@@ -288,13 +250,3 @@ def _all_nan_is_fine() -> Iterator[None]:
             "ignore", message="Mean of empty slice|Degrees of freedom <= 0", category=RuntimeWarning
         )
         yield
-
-
-def _quantile_of_sorted(ordered: np.ndarray, level: np.ndarray) -> np.ndarray:
-    """Quantile per column at a level per column."""
-    position = np.clip(np.nan_to_num(level, nan=0.5), 0, 1) * (len(ordered) - 1)
-    lower = np.floor(position).astype(int)
-    upper = np.minimum(lower + 1, len(ordered) - 1)
-    columns = np.arange(ordered.shape[1])
-    part = position - lower
-    return ordered[lower, columns] * (1 - part) + ordered[upper, columns] * part

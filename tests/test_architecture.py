@@ -10,12 +10,12 @@ ROOT = Path(__file__).parents[1] / "rgprobe"
 
 # bottom to top; on one floor, a name may import those before it
 FLOORS = (
-    ("errors", "checks", "wording"),
+    ("errors", "checks", "wording", "student"),
     ("files", "data", "storage", "locking", "gaussian", "categorical", "condensation", "testbeds"),
     ("models", "probe"),
     ("gathering", "belief_trace", "planted_trace", "tracing", "cache_trace"),
     ("diagnostics", "rate_distortion"),
-    ("nulls", "contrasts"),
+    ("bootstrap", "nulls", "contrasts"),
     ("assembly", "rg_flow", "estimating", "measuring", "flow", "planning", "comparison", "validation"),
     ("sweeping", "benchmarks", "plots"),
     ("report",),

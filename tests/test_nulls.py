@@ -5,9 +5,9 @@ import pytest
 import torch
 from scipy import stats
 
+from rgprobe.bootstrap import bootstrap_interval
 from rgprobe.nulls import (
     benjamini_hochberg,
-    bootstrap_interval,
     compare_with_draws,
     compare_with_seeds,
     shuffle_tokens,
@@ -195,11 +195,11 @@ def encoded(ids):
 
 def test_shuffling_keeps_the_tokens_the_first_one_and_the_special_ones():
     prompt = encoded([9, *range(20, 50), 7, *range(50, 60)])
-    shuffled = shuffle_tokens(prompt, seed=0, special=frozenset({7}))
+    shuffled = shuffle_tokens(prompt, seed=0, fixed=frozenset({7}))
     assert sorted(shuffled.tolist()) == sorted(prompt.ids.tolist())
     assert shuffled[0] == 9
     assert shuffled[31] == 7
     assert not torch.equal(shuffled, prompt.ids)
-    assert torch.equal(shuffled, shuffle_tokens(prompt, seed=0, special=frozenset({7})))
-    assert not torch.equal(shuffled, shuffle_tokens(prompt, seed=1, special=frozenset({7})))
+    assert torch.equal(shuffled, shuffle_tokens(prompt, seed=0, fixed=frozenset({7})))
+    assert not torch.equal(shuffled, shuffle_tokens(prompt, seed=1, fixed=frozenset({7})))
     assert shuffle_tokens(encoded([3]), seed=0).tolist() == [3]

@@ -9,7 +9,7 @@ from functools import partial
 import numpy as np
 import xarray as xr
 
-from rgprobe.assembly import slope_over_depth
+from rgprobe.assembly import head_mean, slope_over_depth
 from rgprobe.nulls import mean_over
 
 __all__ = [
@@ -144,11 +144,6 @@ def interpolated(array: xr.DataArray, depth: str, grid: np.ndarray) -> xr.DataAr
     dims = [dim for dim in array.dims if dim != depth]
     coords = {name: coord for name, coord in array.coords.items() if depth not in coord.dims}
     return xr.DataArray(result, dims=(*dims, depth), coords=coords)
-
-
-def head_mean(array: xr.DataArray) -> xr.DataArray:
-    """Mean over the heads that are defined."""
-    return _mean(array, "head") if "head" in array.dims else array
 
 
 def _mean(array: xr.DataArray, dim: str) -> xr.DataArray:

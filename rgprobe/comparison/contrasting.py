@@ -6,9 +6,9 @@ from collections.abc import Hashable, Mapping, Sequence
 
 import numpy as np
 import xarray as xr
-from scipy import special
 
 from rgprobe.assembly import significant_in_families
+from rgprobe.bootstrap import bootstrap_interval
 from rgprobe.comparison.aligning import Aligned
 from rgprobe.contrasts import (
     Contrast,
@@ -19,7 +19,8 @@ from rgprobe.contrasts import (
     prediction_band,
     same_seeds,
 )
-from rgprobe.nulls import CONFIDENCE, bootstrap_interval, mean_over, variance_over
+from rgprobe.nulls import mean_over, variance_over
+from rgprobe.student import t_quantile
 
 __all__ = ["EQUAL", "NO_DIFFERENCE", "contrasted", "words_of"]
 
@@ -112,8 +113,7 @@ def _values(sides: Sides, several: bool, seed: int) -> dict[str, np.ndarray]:
 def _t_interval(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Mean over the first axis -+ t standard errors."""
     count = np.isfinite(values).sum(0)
-    quantile = special.stdtrit(np.maximum(count - 1, 1), (1 + CONFIDENCE) / 2)
-    half = quantile * np.sqrt(variance_over(values) / np.maximum(count, 1))
+    half = t_quantile(count - 1) * np.sqrt(variance_over(values) / np.maximum(count, 1))
     centre = mean_over(values, 0)
     return centre - half, centre + half
 

@@ -6,14 +6,13 @@ from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float64
-from scipy import special
 
 from rgprobe.diagnostics.pooling import Estimates
+from rgprobe.student import t_quantile
 
 __all__ = ["LABELS", "SlopeLabels", "classify", "log_gains", "slopes"]
 
 LABELS = ("relevant", "marginal", "irrelevant")
-CONFIDENCE = 0.95
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,7 +82,7 @@ def classify(by_prompt: Float64[np.ndarray, "prompts *directions"]) -> SlopeLabe
     mean = np.where(count > 0, filled.sum(0) / count.clip(1), np.nan)
     deviation = np.where(here, by_prompt - np.nan_to_num(mean), 0.0)
     error = np.sqrt((deviation**2).sum(0) / (count - 1).clip(1) / count.clip(1))
-    half = np.where(enough, special.stdtrit((count - 1).clip(1), (1 + CONFIDENCE) / 2) * error, np.nan)
+    half = np.where(enough, t_quantile(count - 1) * error, np.nan)
     low, high = mean - half, mean + half
     label = np.where(low > 0, LABELS[0], np.where(high < 0, LABELS[2], LABELS[1]))
     return SlopeLabels(mean, low, high, np.where(enough, label, "").astype(object))

@@ -21,7 +21,6 @@ from dataclasses import dataclass
 import numpy as np
 import xarray as xr
 from jaxtyping import Float, Float64
-from scipy import special
 
 from rgprobe.diagnostics.condensation import tree_of
 from rgprobe.diagnostics.gain_slopes import log_gains
@@ -31,11 +30,10 @@ from rgprobe.diagnostics.pooling import MINIMUM_POOLED, Estimates
 from rgprobe.diagnostics.prompt_spread import prompt_spread
 from rgprobe.diagnostics.record import Diagnostic, Measurement, Quantity, reduction
 from rgprobe.probe.gains import DIRECTIONS, SHORTEST
+from rgprobe.student import t_quantile
 from rgprobe.tracing import BeliefTrace
 
 __all__ = ["DIAGNOSTIC", "ScalingDimensions", "scaling_dimension", "scaling_dimensions"]
-
-CONFIDENCE = 0.95
 
 
 @dataclass(frozen=True, eq=False)
@@ -150,20 +148,16 @@ def _t_interval(x: np.ndarray) -> np.ndarray:
     x = x[np.isfinite(x)]
     if len(x) < MINIMUM_POOLED:
         return np.full(3, np.nan)
-    half = _quantile(len(x)) * x.std(ddof=1) / np.sqrt(len(x))
+    half = t_quantile(len(x) - 1) * x.std(ddof=1) / np.sqrt(len(x))
     return np.array([x.mean(), x.mean() - half, x.mean() + half])
 
 
 def _fieller(a: np.ndarray, b: np.ndarray) -> tuple[float, float]:
     """Roots of the quadratic in y; the mean of b differs from 0 by its interval, so both are real."""
-    (aa, ab), (_, bb) = np.cov(a, b) / len(a) * _quantile(len(a)) ** 2
+    (aa, ab), (_, bb) = np.cov(a, b) / len(a) * t_quantile(len(a) - 1) ** 2
     square, middle, rest = b.mean() ** 2 - bb, a.mean() * b.mean() - ab, a.mean() ** 2 - aa
     root = np.sqrt(max(middle**2 - square * rest, 0.0))
     return float((middle - root) / square), float((middle + root) / square)
-
-
-def _quantile(count: int) -> float:
-    return float(special.stdtrit(count - 1, (1 + CONFIDENCE) / 2))
 
 
 def _reason(low: float, high: float) -> str:

@@ -5,6 +5,7 @@ import pytest
 from fake_trace import fake_trace
 from scipy import optimize, stats
 
+from rgprobe.bootstrap import bootstrap_interval
 from rgprobe.diagnostics.correlation import connected_correlation, correlation
 from rgprobe.diagnostics.correlation_length import correlation_length, decay
 from rgprobe.diagnostics.decay_laws import best_law, distance_bins, fit_exponential, fit_laws, fit_power
@@ -16,7 +17,6 @@ from rgprobe.diagnostics.mutual_information import (
     mutual_information,
 )
 from rgprobe.diagnostics.pooling import Estimates, common_window
-from rgprobe.nulls import bootstrap_interval
 from rgprobe.planted_trace import planted_trace
 from rgprobe.testbeds import broadcast_tree, ising_chain
 
