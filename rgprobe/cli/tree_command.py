@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from rgprobe.checks import whole_number
 from rgprobe.cli.options import (
     AllowPickle,
     Belief,
@@ -126,12 +127,8 @@ def _checked_depth(layer: int | None, traced: BeliefTrace) -> int:
     last = traced.n_depths - 1
     if layer is None:
         return last
-    if not 0 <= layer <= last:
-        raise OptionError(
-            "--layer", expected=f"0 to {last} for {traced.belief} beliefs of this model", received=str(layer),
-            remedy="leave it out for the output end",
-        )  # fmt: skip
-    return layer
+    there = f"{traced.belief} beliefs of this model are indexed by {traced.depth_dim}"
+    return whole_number("--layer", layer, least=0, most=last, remedy=f"leave it out for the output end: {there}")
 
 
 def _draw(

@@ -10,6 +10,7 @@ from __future__ import annotations
 import numpy as np
 import xarray as xr
 
+from rgprobe.checks import whole_number
 from rgprobe.condensation import CondensationTree, condense, partition_loss
 from rgprobe.diagnostics.record import Diagnostic, Measurement, Quantity
 from rgprobe.errors import OptionError
@@ -58,9 +59,7 @@ def _one_head(beliefs: np.ndarray | Gaussian, head: int) -> Gaussian:
     if not isinstance(beliefs, Gaussian):
         raise OptionError("head", expected="thermal or native beliefs", received="lens beliefs, which have no heads",
                           remedy="leave it out")  # fmt: skip
-    last = beliefs.batch_shape[1] - 1
-    if not 0 <= head <= last:
-        raise OptionError("head", expected=f"0 to {last}", received=str(head), remedy="leave it out for all heads")
+    whole_number("head", head, least=0, most=beliefs.batch_shape[1] - 1, remedy="leave it out for all heads")
     return beliefs[:, head]
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import plotly.graph_objects as go
 
-from rgprobe.errors import OptionError
+from rgprobe.checks import whole_number
 from rgprobe.plots.arrays import node
 from rgprobe.plots.scales import log_ticks
 from rgprobe.plots.style import SEQUENTIAL, new_figure
@@ -56,8 +56,8 @@ def consensus_matrix(flow: RGFlow, prompt: int, state: int) -> tuple[np.ndarray,
         OptionError: no such prompt or state, or the flow holds no consensus matrices.
     """
     matrices = node(flow, "consensus")["jeffreys_matrix"].transpose("prompt", ..., "position", "source")
-    _check("prompt", prompt, matrices.shape[0])
-    _check("state", state, matrices.shape[1])
+    for name, index, count in (("prompt", prompt, matrices.shape[0]), ("state", state, matrices.shape[1])):
+        whole_number(name, index, least=0, most=count - 1, remedy="see flow.to_xarray()")
     here = matrices.values[prompt].astype(float)
     count = len(flow.recorded_tokens(prompt))
     return here[state, :count, :count], _limits(here)
@@ -75,8 +75,3 @@ def _hover(matrix: np.ndarray, tokens: list[str]) -> list[list[str]]:
         [f"{row} / {column}<br>{value:.4g} nats" for column, value in zip(tokens, values, strict=True)]
         for row, values in zip(tokens, matrix, strict=True)
     ]
-
-
-def _check(name: str, index: int, count: int) -> None:
-    if not 0 <= index < count:
-        raise OptionError(name, expected=f"0 to {count - 1}", received=str(index), remedy="see flow.to_xarray()")

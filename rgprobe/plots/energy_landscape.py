@@ -8,7 +8,7 @@ import numpy as np
 import plotly.graph_objects as go
 import xarray as xr
 
-from rgprobe.errors import OptionError
+from rgprobe.checks import whole_number, whole_numbers
 from rgprobe.flow import RGFlow
 from rgprobe.plots.arrays import node
 from rgprobe.plots.style import SEQUENTIAL, new_figure
@@ -41,9 +41,9 @@ def energy_landscape(flow: RGFlow, prompt: int = 0, blocks: Sequence[int] | None
     """
     arrays = node(flow, "energy_landscape")
     count = arrays.sizes["block"]
-    chosen = list(spaced_blocks(count) if blocks is None else blocks)
-    _check("prompt", [prompt], arrays.sizes["prompt"])
-    _check("blocks", chosen, count)
+    whole_number("prompt", prompt, least=0, most=arrays.sizes["prompt"] - 1, remedy="see flow.to_xarray()")
+    chosen = spaced_blocks(count) if blocks is None else blocks
+    chosen = whole_numbers("blocks", chosen, least=0, most=count - 1, remedy="see flow.to_xarray()")
     here = arrays.isel(prompt=prompt)
     heights = here["slice_free_energy"].values[chosen].astype(float)
     rows = -(-len(chosen) // COLUMNS)
@@ -125,9 +125,3 @@ def landscape_title(here: xr.Dataset, block: int) -> str:
 def spaced_blocks(count: int) -> list[int]:
     """Up to six blocks, evenly spaced, the first and the last among them."""
     return sorted({round(place) for place in np.linspace(0, count - 1, min(count, PANELS))})
-
-
-def _check(name: str, indices: Sequence[int], count: int) -> None:
-    for index in indices:
-        if not 0 <= index < count:
-            raise OptionError(name, expected=f"0 to {count - 1}", received=str(index), remedy="see flow.to_xarray()")

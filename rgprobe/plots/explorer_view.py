@@ -12,6 +12,7 @@ from jaxtyping import Float, Int
 from scipy.cluster.hierarchy import cophenet
 from scipy.spatial.distance import squareform
 
+from rgprobe.checks import whole_number
 from rgprobe.condensation import CondensationTree
 from rgprobe.condensation.explorer import TreeTable, tree_table
 from rgprobe.errors import OptionError
@@ -213,9 +214,8 @@ def _named(name: str, shown: object) -> Source:
 
 
 def checked(name: str, index: int, count: int) -> None:
-    """Refuse an index out of range."""
-    if not 0 <= index < count:
-        raise OptionError(name, expected=f"0 to {count - 1}", received=str(index), remedy="count from the input end")
+    """Refuse what is no index from the input end."""
+    whole_number(name, index, least=0, most=count - 1, remedy="count from the input end")
 
 
 def _joined_at(

@@ -9,9 +9,9 @@ import plotly.graph_objects as go
 from jaxtyping import Float64
 from plotly.colors import sample_colorscale
 
+from rgprobe.checks import whole_number
 from rgprobe.condensation.genealogy import Genealogy
 from rgprobe.condensation.genealogy import genealogy as genealogy_of
-from rgprobe.errors import OptionError
 from rgprobe.plots.arrays import node
 from rgprobe.plots.style import SEQUENTIAL, depth_axis, new_figure
 from rgprobe.plots.tokens import figure_text
@@ -56,9 +56,7 @@ def genealogy(
     """
     if isinstance(source, RGFlow):
         node(source, "condensation")  # says which diagnostics there are, if this is none
-        if not 0 <= prompt < len(source.prompts):
-            last = len(source.prompts) - 1
-            raise OptionError("prompt", expected=f"0 to {last}", received=str(prompt), remedy="see flow.prompts")
+        whole_number("prompt", prompt, least=0, most=len(source.prompts) - 1, remedy="see flow.prompts")
         trees = source.trees(prompt)
         found = genealogy_of(trees, n_clusters=n_clusters, loss=loss, fraction=fraction)
         depth = str(source.to_xarray()["condensation"].attrs["depth"])

@@ -20,6 +20,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from rgprobe.checks import whole_number
 from rgprobe.errors import NumericalRefusal, OptionError
 from rgprobe.probe.block_maps import SAME, BlockMap, block_maps, relative_error
 from rgprobe.probe.model import Hook, Probe
@@ -118,10 +119,8 @@ def block_products(probe: Probe, ids: Int[Tensor, " tokens"], block: int | None 
         OptionError: no such block.
         NumericalRefusal: see `prompt_flow`.
     """
-    if block is not None and not 0 <= block < probe.n_blocks:
-        raise OptionError(
-            "block", expected=f"0 to {probe.n_blocks - 1}, or None", received=str(block), remedy="choose one"
-        )
+    if block is not None:
+        whole_number("block", block, least=0, most=probe.n_blocks - 1, remedy="choose one, or None for the stack")
     flow = prompt_flow(probe, ids)
     return (
         linearized(flow.stack, flow.states[0]) if block is None else linearized(flow.blocks[block], flow.states[block])
@@ -216,10 +215,7 @@ def _differentiating() -> Iterator[None]:
 
 
 def _check(probe: Probe, ids: Tensor, tangents: Tensor, start: int) -> None:
-    if not 0 <= start <= probe.n_blocks:
-        raise OptionError(
-            "start", expected=f"a state from 0 to {probe.n_blocks}", received=str(start), remedy="choose one"
-        )
+    whole_number("start", start, least=0, most=probe.n_blocks, remedy="choose a state, counted from the input end")
     if tangents.shape[1:] != (len(ids), probe.width) or len(tangents) == 0:
         raise OptionError("tangents", expected=f"at least one direction, (k, {len(ids)}, {probe.width})",
                           received=str(tuple(tangents.shape)), remedy="give one entry per token and coordinate")  # fmt: skip

@@ -116,9 +116,7 @@ def test_tree_for_other_programs(rgprobe, checkpoint):
     assert rgprobe(*arguments, "newick").out == tree.to_newick() + "\n"
 
 
-@pytest.mark.parametrize(
-    ("option", "value", "words"), [("--layer", 3, "expected 0 to 2"), ("--clusters", 99, "from 1 to")]
-)
+@pytest.mark.parametrize(("option", "value", "words"), [("--layer", 3, "from 0 to 2"), ("--clusters", 99, "from 1 to")])
 def test_tree_outside_its_range(rgprobe, checkpoint, option, value, words):
     outcome = rgprobe("tree", checkpoint, "to be or not", option, value)
     assert outcome.code == 2

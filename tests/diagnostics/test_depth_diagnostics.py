@@ -223,7 +223,7 @@ def test_thermal_divergences_add_over_heads():
 def test_a_tree_of_one_head_condenses_the_beliefs_of_that_head():
     trace = rg.trace(tiny_models.llama(), IDS[:1], positions=5, belief="thermal")
     np.testing.assert_array_equal(tree_of(trace, 0, 1, head=2).parents, condense(trace.beliefs(0, 1)[:, 2]).parents)
-    with pytest.raises(OptionError, match="head: expected 0 to 3, received 4"):
+    with pytest.raises(OptionError, match="head: expected a whole number from 0 to 3, received 4"):
         tree_of(trace, 0, 1, head=4)
     with pytest.raises(OptionError, match="which have no heads"):
         tree_of(fake_trace(log_probabilities=[grouped_beliefs()[0][None]]), 0, 0, head=0)

@@ -34,5 +34,5 @@ def test_markup_in_tokens_is_literal():
 
 @pytest.mark.parametrize("choice", [{"prompt": 3}, {"state": 6}, {"prompt": -1}])
 def test_out_of_range_is_refused(made_up_flow, choice):
-    with pytest.raises(OptionError, match="expected 0 to"):
+    with pytest.raises(OptionError, match="expected a whole number from 0 to"):
         consensus(made_up_flow, **choice)

@@ -34,9 +34,9 @@ def test_one_panel_per_block_on_one_scale(flow):
 
 def test_blocks_can_be_chosen_and_others_are_refused(flow):
     assert len([trace for trace in energy_landscape(flow, blocks=[2]).data if trace.type == "contour"]) == 1
-    with pytest.raises(OptionError, match="prompt: expected 0 to 1, received 2"):
+    with pytest.raises(OptionError, match="prompt: expected a whole number from 0 to 1, received 2"):
         energy_landscape(flow, 2)
-    with pytest.raises(OptionError, match="blocks: expected 0 to 2, received 3"):
+    with pytest.raises(OptionError, match=r"blocks\[1\]: expected a whole number from 0 to 2, received 3"):
         energy_landscape(flow, blocks=[0, 3])
 
 

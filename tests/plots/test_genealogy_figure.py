@@ -78,5 +78,5 @@ def test_a_flow_is_cut_as_asked():
     assert genealogy(flow).layout.xaxis.title.text == "state"
     with pytest.raises(OptionError, match="n_clusters and loss"):
         genealogy(flow, n_clusters=2, loss=0.1)
-    with pytest.raises(OptionError, match="expected 0 to 2"):
+    with pytest.raises(OptionError, match="expected a whole number from 0 to 2"):
         genealogy(flow, 3)

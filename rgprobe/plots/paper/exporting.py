@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
+from rgprobe.checks import whole_number
 from rgprobe.comparison import FlowComparison
 from rgprobe.errors import EnvironmentFault, NumericalRefusal, OptionError
 from rgprobe.files import write_bytes, write_text
@@ -166,9 +167,8 @@ def _shown_prompt(flow: RGFlow, entry: FlowFigure, prompt: int | None) -> int:
 
 
 def _check_prompt(flow: RGFlow, prompt: int | None) -> None:
-    if prompt is not None and not 0 <= prompt < len(flow.prompts):
-        raise OptionError("prompt", expected=f"0 to {len(flow.prompts) - 1}", received=str(prompt),
-                          remedy="leave it out for the first")  # fmt: skip
+    if prompt is not None:
+        whole_number("prompt", prompt, least=0, most=len(flow.prompts) - 1, remedy="leave it out for the first")
 
 
 def _of_comparison(comparison: FlowComparison) -> tuple[str, Figure, str] | Skipped:

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from rgprobe.errors import OptionError
+from rgprobe.checks import whole_number
 from rgprobe.plots.arrays import node
 from rgprobe.plots.energy_landscape import landscape_title, landscape_top, one_of_each, spaced_blocks
 from rgprobe.plots.paper.style import DOUBLE, FINE, INK, finished, note, panel_letters, paper_figure, paper_style
@@ -34,9 +34,7 @@ def energy_landscape(flow: RGFlow, *, prompt: int | None = None) -> Figure:
     """
     arrays = node(flow, "energy_landscape")
     chosen = first_measured(flow) if prompt is None else prompt
-    if not 0 <= chosen < arrays.sizes["prompt"]:
-        raise OptionError("prompt", expected=f"0 to {arrays.sizes['prompt'] - 1}", received=str(chosen),
-                          remedy="see flow.prompts")  # fmt: skip
+    whole_number("prompt", chosen, least=0, most=arrays.sizes["prompt"] - 1, remedy="see flow.prompts")
     here = arrays.isel(prompt=chosen)
     blocks = spaced_blocks(arrays.sizes["block"])
     top = landscape_top(here["slice_free_energy"].values[blocks].astype(float))
