@@ -17,8 +17,8 @@ from torch import Tensor
 
 from rgprobe.models.attention import attention_features
 from rgprobe.models.attention.condensed.clusters import cluster, sums_of
-from rgprobe.models.attention.features import DiagonalBlock, IsotropicBlock
 from rgprobe.models.attention.priors import HIDDEN
+from rgprobe.models.gauge.natural_parameters import block_of
 
 __all__ = ["MetaTokens", "meta_tokens"]
 
@@ -61,7 +61,7 @@ class MetaTokens:
         pooled = torch.where(size > 0, sums_of(tokens, labels, self.count) / size.clamp_min(1.0), tokens[:, :1])
         log_size = size.clamp_min(1.0).log().masked_fill(size == 0, HIDDEN).squeeze(-1)
         pooled, log_size = pooled.reshape(heads, chunks * self.count, -1), log_size.reshape(heads, -1)
-        _, keys = attention_features([_block(pooled, self.width)], self.inverse_tau, log_size)
+        _, keys = attention_features([block_of(pooled, self.width)], self.inverse_tau, log_size)
         scores = self.queries @ keys.mT
         own = torch.arange(scores.shape[1], device=scores.device) // length
         seen = torch.arange(chunks, device=scores.device).repeat_interleave(self.count) < own.unsqueeze(-1)
@@ -95,9 +95,3 @@ def meta_tokens(
     labels = cluster(tokens, count) if chunks else tokens.new_zeros(0, chunk, dtype=torch.long)
     tau = inverse_tau.expand(batch, heads, 1, 1).flatten(0, 1)
     return MetaTokens(labels.reshape(batch * heads, chunks, chunk), count, queries.flatten(0, 1), tau, width)
-
-
-def _block(natural: Tensor, width: int) -> DiagonalBlock | IsotropicBlock:
-    linear, precision = natural.split([width, natural.shape[-1] - width], -1)
-    kind = IsotropicBlock if precision.shape[-1] == 1 < width else DiagonalBlock
-    return kind(linear / precision, precision.reciprocal())

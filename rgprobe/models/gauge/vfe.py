@@ -23,6 +23,7 @@ from rgprobe.models.gauge.beliefs import Beliefs
 from rgprobe.models.gauge.config import GaugeConfig
 from rgprobe.models.gauge.coupling import meta_tokens
 from rgprobe.models.gauge.frames import Frames
+from rgprobe.models.gauge.natural_parameters import block_of, natural
 from rgprobe.models.gauge.precision import wide
 
 __all__ = ["FreeEnergyDescent", "free_energy"]
@@ -51,8 +52,7 @@ class FreeEnergyDescent(nn.Module):
         queries, keys, prior = attention.features(beliefs, frames, state)  # (B, H, N, W)
         attention.hook_v(beliefs.mean)
         entry = block = diagonal_block(beliefs)
-        linear, precision = natural(entry)  # (B, H, N, K) and (B, H, N, K or 1)
-        sources, width = torch.cat([linear, precision], -1), linear.shape[-1]
+        sources, width = natural(entry), entry.mean.shape[-1]  # (B, H, N, 2K or K + 1)
         inverse_tau, energies = attention.inverse_temperature(), []
         sizes = {"width": width, "chunk": self.chunk, "count": self.count}
         metas = meta_tokens(sources, queries, inverse_tau, **sizes) if self.coupled else None
@@ -68,7 +68,7 @@ class FreeEnergyDescent(nn.Module):
                                              condensation=attention.condensation))  # fmt: skip
             expected = sources if metas is None or share is None else metas.prior(sources, mixed, share)
             mixed = (self.alpha * expected + pooled) / (self.alpha + 1.0)
-            block = block_from_natural(*mixed.split([width, mixed.shape[-1] - width], -1))
+            block = block_of(mixed, width)
         if energies:
             energies.append(self._energy(block, entry, prior, inverse_tau))
             self.hook_free_energy(torch.stack(energies, -1))
@@ -113,15 +113,3 @@ def free_energy(
         scores = scores + prior.unsqueeze(-2)
     visible = visible_keys(scores.shape[-1], include_self=include_self, device=scores.device)
     return alpha * divergence - scores.masked_fill(~visible, -torch.inf).logsumexp(-1) / inverse_tau.squeeze(-1)
-
-
-def natural(block: DiagonalBlock | IsotropicBlock) -> tuple[Tensor, Tensor]:
-    """Lambda mu and Lambda."""
-    precision = block.variance.reciprocal()
-    return precision * block.mean, precision
-
-
-def block_from_natural(linear: Tensor, precision: Tensor) -> DiagonalBlock | IsotropicBlock:
-    """The belief with these natural parameters."""
-    kind = IsotropicBlock if precision.shape[-1] == 1 < linear.shape[-1] else DiagonalBlock
-    return kind(linear / precision, precision.reciprocal())
