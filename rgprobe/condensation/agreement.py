@@ -5,13 +5,24 @@ from __future__ import annotations
 from collections.abc import Set
 
 import numpy as np
+from jaxtyping import Float64
 from scipy.cluster.hierarchy import cophenet
 from sklearn.metrics import adjusted_rand_score
 
+from rgprobe.condensation.brackets import linkage_clades
 from rgprobe.condensation.tree import CondensationTree
 from rgprobe.errors import BadInput
 
-__all__ = ["bracket_f1", "clade_recall", "clades", "cophenetic_correlation", "cut_agreement"]
+__all__ = [
+    "bracket_f1",
+    "clade_recall",
+    "clades",
+    "cophenetic_correlation",
+    "cut_agreement",
+    "height_correlation",
+    "linkage_correlation",
+    "linkage_recall",
+]
 
 
 def clades(tree: CondensationTree) -> set[frozenset[int]]:
@@ -22,20 +33,25 @@ def clades(tree: CondensationTree) -> set[frozenset[int]]:
         >>> clades(condense(np.array([[0.9, 0.1], [0.8, 0.2], [0.1, 0.9]])))
         {frozenset({0, 1})}
     """
-    n = tree.n_leaves
-    below = [frozenset([i]) for i in range(n)]
-    for a, b in tree.linkage[:, :2].astype(int).tolist():
-        below.append(below[a] | below[b])
-    return set(below[n:-1])
+    return linkage_clades(tree.linkage)
 
 
 def clade_recall(tree: CondensationTree, expected: Set[frozenset[int]]) -> float:
-    """Fraction of the expected clades that the tree has; NaN if none are expected.
+    """Fraction of the expected clades that the tree has; see `linkage_recall`."""
+    return linkage_recall(tree.linkage, expected)
 
-    Clades of one token or of all tokens are in every tree and count for nothing.
+
+def linkage_recall(linkage: Float64[np.ndarray, "merges 4"], expected: Set[frozenset[int]]) -> float:
+    """Fraction of the expected clades that the tree of a SciPy linkage matrix has; NaN if none are expected.
+
+    Clades of one leaf or of all leaves are in every tree and count for nothing.
+
+    Example:
+        >>> linkage_recall(np.array([[0.0, 1.0, 0.1, 2.0], [2.0, 3.0, 0.2, 3.0]]), {frozenset({0, 1}), frozenset({1, 2})})
+        0.5
     """
-    wanted = {c for c in expected if 1 < len(c) < tree.n_leaves}
-    return len(wanted & clades(tree)) / len(wanted) if wanted else float("nan")
+    wanted = {clade for clade in expected if 1 < len(clade) < len(linkage) + 1}
+    return len(wanted & linkage_clades(linkage)) / len(wanted) if wanted else float("nan")
 
 
 def bracket_f1(a: CondensationTree, b: CondensationTree) -> float:
@@ -49,18 +65,42 @@ def bracket_f1(a: CondensationTree, b: CondensationTree) -> float:
 
 
 def cophenetic_correlation(a: CondensationTree, b: CondensationTree) -> float:
-    """Pearson correlation of the two cophenetic matrices (cumulative loss, nats, at which two tokens join).
-
-    NaN where a tree's cophenetic distances are constant (N < 3, or all merges free).
-    Source: Sokal & Rohlf, Taxon 11 (1962) 33.
-    """
+    """Agreement of the cumulative losses, nats, at which two tokens join; see `linkage_correlation`."""
     _check_same_tokens(a, b)
-    if a.n_leaves < 3:
+    return linkage_correlation(np.array(a.linkage), np.array(b.linkage))
+
+
+def linkage_correlation(one: Float64[np.ndarray, "merges 4"], other: Float64[np.ndarray, "other_merges 4"]) -> float:
+    """Pearson correlation of the heights at which two leaves join in either tree, over all pairs of leaves.
+
+    NaN where the heights of a tree are constant (N < 3, or all merges free).
+
+    Raises:
+        BadInput: trees over different numbers of leaves.
+
+    Source: Sokal & Rohlf, Taxon 11 (1962) 33.
+
+    Example:
+        >>> tree = np.array([[0.0, 1.0, 0.1, 2.0], [2.0, 3.0, 0.2, 3.0]])
+        >>> round(linkage_correlation(tree, tree), 12)
+        1.0
+    """
+    if len(one) != len(other):
+        received = f"{len(one) + 1} and {len(other) + 1}"
+        raise BadInput("trees", expected="equally many leaves", received=received, remedy="use one set of leaves")
+    return float("nan") if len(one) < 2 else height_correlation(cophenet(one), cophenet(other))
+
+
+def height_correlation(one: Float64[np.ndarray, " pairs"], other: Float64[np.ndarray, " pairs"]) -> float:
+    """Pearson correlation of the heights at which the same pairs join; NaN where either is constant.
+
+    Example:
+        >>> height_correlation(np.array([1.0, 2.0, 2.0]), np.array([1.0, 3.0, 3.0])), height_correlation(np.ones(3), np.ones(3))
+        (1.0, nan)
+    """
+    if np.ptp(one) == 0 or np.ptp(other) == 0:
         return float("nan")
-    x, y = cophenet(np.array(a.linkage)), cophenet(np.array(b.linkage))
-    if np.ptp(x) == 0 or np.ptp(y) == 0:
-        return float("nan")
-    return float(np.corrcoef(x, y)[0, 1])
+    return float(np.corrcoef(one, other)[0, 1])
 
 
 def cut_agreement(a: CondensationTree, b: CondensationTree, *, n_clusters: int) -> float:

@@ -23,6 +23,7 @@ from jaxtyping import Float, Float64, Int64
 from scipy.cluster.hierarchy import cophenet, linkage
 from scipy.spatial.distance import pdist, squareform
 
+from rgprobe.condensation.agreement import height_correlation, linkage_correlation, linkage_recall
 from rgprobe.errors import BadInput, NumericalRefusal
 
 __all__ = [
@@ -191,10 +192,7 @@ def cophenetic_agreement(one: Float64[np.ndarray, "merges 4"], other: Float64[np
         >>> round(cophenetic_agreement(tree, tree), 12)
         1.0
     """
-    if len(one) != len(other):
-        received = f"{len(one) + 1} and {len(other) + 1}"
-        raise BadInput("trees", expected="equally many leaves", received=received, remedy="use one set of leaves")
-    return _correlation(cophenet(one), cophenet(other))
+    return linkage_correlation(one, other)
 
 
 def permuted_agreement(
@@ -211,27 +209,17 @@ def permuted_agreement(
     fixed, moved = cophenet(one), squareform(cophenet(other))
     upper = np.triu_indices(len(moved), 1)
     orders = (generator.permutation(len(moved)) for _ in range(draws))
-    return np.array([_correlation(fixed, moved[np.ix_(order, order)][upper]) for order in orders])
+    return np.array([height_correlation(fixed, moved[np.ix_(order, order)][upper]) for order in orders])
 
 
 def parse_recall(tree: Float64[np.ndarray, "merges 4"], clades: Set[frozenset[int]]) -> float:
-    """Fraction of the known clades that the tree has; a binary parse gives bracket F1.
-
-    Raises:
-        BadInput: no clade of more than one leaf and fewer than all.
+    """Fraction of the known clades that the tree has, NaN where none is inner; a binary parse gives bracket F1.
 
     Example:
         >>> parse_recall(profile_tree(np.array([[1.0, 0.0], [0.9, 0.0], [0.0, 1.0]])), {frozenset({0, 1})})
         1.0
     """
-    leaves = len(tree) + 1
-    below = [frozenset([i]) for i in range(leaves)]
-    for a, b in tree[:, :2].astype(int).tolist():
-        below.append(below[a] | below[b])
-    wanted = {clade for clade in clades if 1 < len(clade) < leaves}
-    if not wanted:
-        raise BadInput("clades", expected="at least one inner clade", received="none", remedy="use a deeper parse")
-    return len(wanted & set(below)) / len(wanted)
+    return linkage_recall(tree, clades)
 
 
 def _entropy(counts: np.ndarray) -> float:
@@ -245,7 +233,3 @@ def _whitened(rows: np.ndarray, rank: int) -> np.ndarray:
     left, singular, _ = np.linalg.svd(rows - rows.mean(0), full_matrices=False)
     # variances, not singular values, are compared with the largest
     return left[:, : max(1, min(rank, int((singular**2 > 1e-6 * singular[0] ** 2).sum())))]
-
-
-def _correlation(x: np.ndarray, y: np.ndarray) -> float:
-    return float("nan") if np.ptp(x) == 0 or np.ptp(y) == 0 else float(np.corrcoef(x, y)[0, 1])
