@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
 import xarray as xr
 from threadpoolctl import threadpool_limits
+from torch import Tensor
 
 from rgprobe.belief_trace import BeliefTrace
 from rgprobe.checks import checked_seed, whole_number
 from rgprobe.diagnostics import Diagnostic, Measurement, applicable, select
-from rgprobe.errors import OptionError
+from rgprobe.errors import OptionError, nearest
 from rgprobe.estimating import CostEstimate, estimate_cost
 from rgprobe.measuring import assemble_flow, measurements
-from rgprobe.nulls import shuffle_tokens
+from rgprobe.null_runs import require_scalable, run_nulls
 from rgprobe.probe.loading import load
-from rgprobe.probe.logit_scale import final_gains, logit_deviation, match_logit_scale
 from rgprobe.probe.model import Probe
 from rgprobe.probe.prompts import unpadded
 from rgprobe.rg_flow import RGFlow
@@ -28,6 +28,7 @@ from rgprobe.tracing import trace
 __all__ = ["run"]
 
 Progress = Callable[[int, int, str], None]
+OWN = ("model", "prompts", "collect", "on_prompt")  # of `trace`, which a run decides itself
 
 
 # numpy's matrices are small here: more BLAS threads would only wait for each other
@@ -54,9 +55,9 @@ def run(
             with fewer every verdict is "descriptive". 0 runs none.
         shuffles: token-shuffled copies of each prompt. Default: one, where there are nulls and at least two prompts to
             carry an interval.
-        scaled_nulls: whether each random initialisation is measured once more, the gain of its final norm such that its
-            logits deviate over the vocabulary as much as the model's (null `scaled_init`). Untrained logits are small, so
-            that whatever a model does to predictions is more; this asks whether it is more than logits being large.
+        scaled_nulls: measure each random initialisation again, with the gain of its final norm set so that its logits spread
+            over the vocabulary as widely as the model's (null `scaled_init`). Untrained logits are small, so that whatever a
+            model does to predictions is more; this asks whether it is more than logits being large.
         seed: of null initialisations, shuffles and the bootstrap.
         diagnostics: "default" (those that cost little), "all", or names.
         on_progress: called with (passes done, passes in all, what is running).
@@ -69,64 +70,39 @@ def run(
             model without a gain behind its last block, or nothing to measure on such beliefs of such a model.
         CheckpointError, PromptError: see `rgprobe.load` and `rgprobe.trace`.
     """
-    nulls, seed = whole_number("nulls", nulls, least=0, remedy="pass nulls=0 for none"), checked_seed(seed)
+    nulls = whole_number("nulls", nulls, least=0, remedy="pass nulls=0 for none")
+    seed = checked_seed(seed)
     probe = load(model)
     if scaled_nulls:
-        _require_scalable(probe, nulls)
+        require_scalable(probe, nulls)
     belief = str(options.get("belief", "lens"))
     chosen = applicable(select(diagnostics), belief=belief, family=probe.family)
-    collect = sorted(set().union(*(d.requires for d in chosen)))
     _reject_unknown(options)
     encoding = {name: options[name] for name in ("bos", "truncate", "attention_mask") if name in options}
     encoded = probe.encode(prompts, **encoding)
     if shuffles is None:
         shuffles = 1 if nulls and len(encoded) > 1 else 0
     shuffles = whole_number("shuffles", shuffles, least=0, remedy="pass shuffles=0 for none")
+    inits = nulls * (1 + scaled_nulls)
     if on_estimate is not None:
         rehearsal = {name: options[name] for name in ("belief", "sink", "basis") if name in options}
-        on_estimate(
-            estimate_cost(probe, encoded, chosen, nulls=nulls * (1 + scaled_nulls), shuffles=shuffles, **rehearsal)
-        )
-    tick = _Ticker(on_progress, len(encoded) * (1 + nulls * (1 + scaled_nulls) + shuffles))
-    settings = {**{k: v for k, v in options.items() if k != "attention_mask"}, "collect": collect}
+        on_estimate(estimate_cost(probe, encoded, chosen, nulls=inits, shuffles=shuffles, **rehearsal))
+    tick = _Ticker(on_progress, len(encoded) * (1 + inits + shuffles))
+    collect = sorted(set().union(*(d.requires for d in chosen)))
+    settings = {**options, "collect": collect, "on_prompt": tick.step}
+    mask = settings.pop("attention_mask", None)
+
+    def measure_null(null: Probe, rows: Sequence[Tensor]) -> dict[str, Measurement]:
+        return _of_null(chosen, trace(null, unpadded(rows), **settings))
 
     with tick(f"{probe.name}: measuring"):
-        traced = trace(probe, prompts, attention_mask=options.get("attention_mask"), on_prompt=tick.step, **settings)
+        traced = trace(probe, prompts, attention_mask=mask, **settings)
     measured = measurements(chosen, traced)
     traced = traced.bare()  # before the next is made
-    seeds = [int(s) for s in np.random.SeedSequence(seed).generate_state(nulls + shuffles)]
-    drawn: dict[str, list[dict[str, Measurement]]] = {"random_init": [], "scaled_init": [], "shuffled_tokens": []}
-    rows = [prompt.ids for prompt in encoded]
-    deviation, gains = logit_deviation(probe, rows) if scaled_nulls else float("nan"), []
-    for number, null_seed in enumerate(seeds[:nulls]):
-        with probe.randomised(null_seed) as null:
-            with tick(f"random init {number + 1} of {nulls}"):
-                drawn["random_init"].append(
-                    _of_null(chosen, trace(null, unpadded(rows), on_prompt=tick.step, **settings))
-                )
-            if scaled_nulls:
-                with tick(f"scaled init {number + 1} of {nulls}"):
-                    gains.append(match_logit_scale(null, rows, deviation))
-                    drawn["scaled_init"].append(
-                        _of_null(chosen, trace(null, unpadded(rows), on_prompt=tick.step, **settings))
-                    )
-    special = _special_ids(probe)
-    for number, null_seed in enumerate(seeds[nulls:]):
-        with tick(f"shuffled tokens {number + 1} of {shuffles}"):
-            ids = unpadded([shuffle_tokens(p, seed=null_seed + i, fixed=special) for i, p in enumerate(encoded)])
-            drawn["shuffled_tokens"].append(_of_null(chosen, trace(probe, ids, on_prompt=tick.step, **settings)))
-    told: dict[str, Any] = {"random_init_seeds": seeds[:nulls], "shuffle_seeds": seeds[nulls:]}
-    if scaled_nulls:
-        told |= {"scaled_init_gains": gains, "logit_deviation": deviation}
-    provenance = {**traced.provenance, "seed": seed, "nulls": told}
-    return assemble_flow(chosen, measured, drawn, traced, provenance)
-
-
-def _require_scalable(probe: Probe, nulls: int) -> None:
-    if nulls == 0:
-        raise OptionError("scaled_nulls", expected="nulls of at least 1, which are scaled", received="nulls=0",
-                          remedy="pass nulls=5, or leave it out")  # fmt: skip
-    final_gains(probe)
+    drawn, told = run_nulls(
+        probe, encoded, measure_null, tick, seed=seed, nulls=nulls, shuffles=shuffles, scaled=scaled_nulls
+    )
+    return assemble_flow(chosen, measured, drawn, traced, {**traced.provenance, "seed": seed, "nulls": told})
 
 
 def _of_null(chosen: Sequence[Diagnostic], traced: BeliefTrace) -> dict[str, Measurement]:
@@ -136,17 +112,12 @@ def _of_null(chosen: Sequence[Diagnostic], traced: BeliefTrace) -> dict[str, Mea
     return {name: m if name in calibrated else replace(m, details=xr.Dataset()) for name, m in found.items()}
 
 
-def _special_ids(probe: Probe) -> frozenset[int]:
-    return frozenset(probe.tokenizer.all_special_ids) if probe.tokenizer is not None else frozenset()
-
-
 def _reject_unknown(options: Mapping[str, Any]) -> None:
-    known = ("belief", "belief_options", "positions", "sink", "bos", "truncate", "attention_mask", "basis", "answers",
-             "groups")  # fmt: skip
+    known = [name for name in inspect.signature(trace).parameters if name not in OWN]
     for name in options:
         if name not in known:
             raise OptionError(name, expected=f"an option among {', '.join(known)}", received="an unknown one",
-                              remedy="correct the name")  # fmt: skip
+                              remedy=nearest(name, known, "correct the name"))  # fmt: skip
 
 
 class _Ticker:

@@ -1,4 +1,4 @@
-"""`measure`: diagnostics on a trace that is there already, whether a model made it or activations did."""
+"""`measure`: diagnostics on an existing trace, whether of a model or of recorded activations."""
 
 from __future__ import annotations
 

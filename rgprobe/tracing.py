@@ -178,5 +178,5 @@ def checked_groups(groups: Any, count: int) -> list[str] | None:
 
 
 def _per_prompt(given: Any) -> list[Any]:
-    """Entries of a list; none where it is a single text, of which every letter would be one, or no list at all."""
+    """Entries of an iterable; none of a text, which would fall into letters, or of anything that is not iterable."""
     return [] if isinstance(given, (str, bytes)) or not isinstance(given, Iterable) else list(given)

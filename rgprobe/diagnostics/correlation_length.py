@@ -62,8 +62,8 @@ class Decay:
 
 
 def correlation_length(trace: BeliefTrace) -> Measurement:
-    """xi and eta by state, and the AIC of the laws; which one is best, how far C(r) reaches, the floor that it keeps with the
-    length above it, and why nothing is reported where nothing is, in the details."""
+    """xi, eta and the AIC evidence of the laws, by state; details hold the best law, the reach of C(r), its floor with the
+    length above it, and the reasons of refusals."""
     window = common_window(trace)
     states = trace.sketches.sizes["state"]
     values = undefined(trace, NAMES, "state", states)

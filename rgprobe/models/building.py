@@ -24,7 +24,7 @@ _BUILDING = threading.RLock()
 
 
 def one_at_a_time(function: Callable[P, T]) -> Callable[P, T]:
-    """The function, of which and of all others like it one thread is inside at a time."""
+    """Wrap a function so that one thread at a time runs it, or any other function that is wrapped like it."""
 
     @wraps(function)
     def alone(*args: P.args, **kwargs: P.kwargs) -> T:

@@ -70,7 +70,7 @@ class Estimator:
         collector: of Gaussian beliefs; None for categorical beliefs, which are read out from the recorded states once the
             prompt has passed.
         families: model families that have such beliefs; empty means any.
-        require: refuses a model of these families that has no such beliefs all the same.
+        require: refuses a model of a supported family that still lacks these beliefs.
         options: what may be chosen, with defaults.
         choices: the words that an option takes; other options are positive numbers, of the type of their default.
         require_options: refuses options that do not go together.

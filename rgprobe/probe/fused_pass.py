@@ -162,7 +162,7 @@ def _taking_over_transformers(
 
 
 def _served_leaves(probe: Probe) -> tuple[str, ...]:
-    """Hook points inside attention that the bridge's own way would have fired with what meets."""
+    """Hook points inside attention that the bridge would have fired; they are served from here."""
     rotated = "blocks.0.attn.hook_rot_q" in probe.bridge.hook_dict
     return "hook_v", *(("hook_rot_q", "hook_rot_k") if rotated else ("q.hook_out", "k.hook_out", "hook_q", "hook_k"))
 

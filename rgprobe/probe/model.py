@@ -113,7 +113,7 @@ class Probe:
 
     @property
     def dtype(self) -> torch.dtype:
-        """Of the weights."""
+        """Dtype of the weights."""
         return next(self.bridge.original_model.parameters()).dtype
 
     def encode(self, prompts: Any, **options: Any) -> tuple[EncodedPrompt, ...]:
@@ -132,7 +132,7 @@ class Probe:
         self.rows_to_last_state(ids[None], hooks)
 
     def rows_to_last_state(self, rows: Int[Tensor, "rows tokens"], hooks: list[tuple[str, Hook]]) -> None:
-        """The pass of `stream` for equal or other rows of ids at once, differentiable where the caller's mode is."""
+        """Like `stream`, for several rows of ids of one length; gradients are recorded if the caller records them."""
         # after the given hooks, on the same point: stop_at_layer can only stop before a block, and there is none after the last
         ending = [*hooks, (self.state_hook(self.n_blocks), _end_of_pass)]
         with self.evaluating(), suppress(_EndOfPassError):

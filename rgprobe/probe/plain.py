@@ -1,4 +1,4 @@
-"""A checkpoint as somebody runs it who measures nothing: what the cost of measuring is compared with."""
+"""A forward pass without hooks: the baseline with which the cost of measuring is compared."""
 
 from __future__ import annotations
 

@@ -107,7 +107,7 @@ def encode_one(prompt: Any, **options: Any) -> EncodedPrompt:
 
 
 def unpadded(rows: Sequence[Tensor]) -> dict[str, list[Tensor]]:
-    """Rows of which every token is meant, also a pad id at an end: a text may end in the mark that a tokenizer pads with.
+    """Rows with masks of ones: every token counts, even a pad id at an end, which may be the mark that closes a text.
 
     Example:
         >>> unpadded([torch.tensor([5, 1])])

@@ -50,8 +50,8 @@ def outcome_words(comparison: FlowComparison) -> str:
     return (
         "<p>How many quantities differ. Over many prompts even a small difference is found, so read its size as well as its "
         "verdict. “Beyond null” asks more: whether they lie apart after each one’s random initialisations are subtracted, and "
-        "by more than these scatter. Where that verdict turns round, or finds what the first does not, the architectures "
-        "differ before any training.</p>"
+        "by more than these scatter. If that verdict is reversed, or finds a difference that the first misses, the "
+        "architectures already differ before any training.</p>"
         f"<div class='scroll'><table class='counts'><thead><tr><th></th>{heads}<th>no difference found</th>"
         f"<th>not tested</th></tr></thead><tbody>{''.join(rows)}</tbody></table></div>"
     )

@@ -69,7 +69,7 @@ class Place:
 
 @dataclass(frozen=True)
 class Item:
-    """One result to be: a checkpoint on a prompt set.
+    """One unit of work: a checkpoint to be measured on a prompt set.
 
     Attributes:
         place: the checkpoint.

@@ -159,7 +159,7 @@ def _windowed(
 
 
 def _neighbours(x: Tensor, length: int, count: int, sides: int, fill: float = 0.0) -> Tensor:
-    """(..., N, W) as (..., blocks, sides * length, W): each block after the one before it, before the one behind it."""
+    """Each block with its neighbours, (..., blocks, sides * length, W): the one before, itself and, of three, the next."""
     n = x.shape[-2]
     padded = pad(x, (0, 0, length, (count + sides - 2) * length - n), value=fill)
     blocks = padded.unflatten(-2, (count + sides - 1, length))

@@ -15,6 +15,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from transformer_lens.hook_points import HookPoint
 
+from rgprobe.errors import OptionError
 from rgprobe.models.attention import Visibility, attend, attention_features, dense_common_frame
 from rgprobe.models.attention.condensed import Condensation, condensed_attend
 from rgprobe.models.attention.features import Block, DiagonalBlock, IsotropicBlock
@@ -79,13 +80,14 @@ class GaugeAttention(nn.Module):
     def inverse_temperature(self) -> Float[Tensor, "H 1 1"]:
         """1 / tau."""
         if self.log_temperature is None:
-            raise AttributeError("only attention by divergence has a temperature")
+            raise OptionError("attention", expected="kl, which has a temperature", received=self.config.attention,
+                              remedy="build the model with attention='kl'")  # fmt: skip
         return (wide(self.log_temperature).neg().exp() / math.sqrt(self.config.d_head))[:, None, None]
 
     def average(
         self, queries: Tensor, keys: Tensor, values: Float[Tensor, "B H N D"], prior: Float[Tensor, "B H N"] | None
     ) -> Float[Tensor, "B H N D"]:
-        """sum_j beta_ij v_j; over single keys, even if they are to be condensed, while somebody looks at scores or pattern."""
+        """sum_j beta_ij v_j; while scores or pattern are hooked, keys are attended to one by one even if condensation is on."""
         if not (self.hook_attn_scores.has_hooks() or self.hook_pattern.has_hooks()):
             include_self, condensation = self.config.include_self, self.condensation
             return attend_to_visible(queries, keys, values, include_self=include_self, condensation=condensation)
@@ -99,10 +101,8 @@ class GaugeAttention(nn.Module):
 
     def _dense(self, beliefs: Beliefs, frames: Frames) -> Block:
         """Diagonal in the token's frame, full in the common one."""
-        local, log_precision = beliefs.local.transpose(1, 2), beliefs.log_precision
-        if log_precision is None:
-            raise AttributeError("only attention by divergence has beliefs")
-        covariance = DiagonalCovariance(log_precision.transpose(1, 2).neg().exp())
+        local = beliefs.local.transpose(1, 2)
+        covariance = DiagonalCovariance(beliefs.known_log_precision.transpose(1, 2).neg().exp())
         u = frames.dense(beliefs.local).unsqueeze(1)  # (B, 1, N, K, K)
         return dense_common_frame(local, covariance, u, orthogonal=True).blocks[0]
 
@@ -121,9 +121,7 @@ def diagonal_block(beliefs: Beliefs) -> DiagonalBlock | IsotropicBlock:
     They are neither centred nor whitened: normalised means and clamped precisions need no help, and a token's features
     then depend on no later token, not even in rounding.
     """
-    if beliefs.log_precision is None:
-        raise AttributeError("only attention by divergence has beliefs")
-    mean, variance = beliefs.mean.transpose(1, 2), beliefs.log_precision.neg().exp().transpose(1, 2)
+    mean, variance = beliefs.mean.transpose(1, 2), beliefs.known_log_precision.neg().exp().transpose(1, 2)
     if variance.shape[-1] == 1 < mean.shape[-1]:
         return IsotropicBlock(mean, variance)
     return DiagonalBlock(mean, variance)

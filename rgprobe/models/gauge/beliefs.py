@@ -8,6 +8,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from rgprobe.errors import OptionError
 from rgprobe.gaussian.exponential import matrix_exponential
 from rgprobe.models.gauge.config import GaugeConfig
 from rgprobe.models.gauge.frames import Frames, rotary_matrix, skew
@@ -45,6 +46,18 @@ class Beliefs:
     local: Float[Tensor, "B N H K"]
     mean: Float[Tensor, "B N H K"]
     log_precision: Float[Tensor, "B N H S"] | None
+
+    @property
+    def known_log_precision(self) -> Float[Tensor, "B N H S"]:
+        """`log_precision`, where attention asks for one.
+
+        Raises:
+            OptionError: attention is no divergence, so that tokens have means alone.
+        """
+        if self.log_precision is None:
+            raise OptionError("attention", expected="kl, under which tokens have precisions", received="dot or uniform",
+                              remedy="build the model with attention='kl'")  # fmt: skip
+        return self.log_precision
 
 
 class TokenTable(nn.Module):

@@ -30,11 +30,10 @@ class GaugeBlock(nn.Module):
         self.beliefs = BeliefMap(config)
         self.attn = GaugeAttention(config)
         self.output = nn.Linear(d, d, bias=False)
-        if config.update == "vfe":
-            self.descent = FreeEnergyDescent(config)
-        else:
-            self.ln2 = nn.RMSNorm(d, eps=EPSILON)
-            self.mlp = FeedForward(config)
+        descends = config.update == "vfe"  # instead of the feed-forward part
+        self.descent = FreeEnergyDescent(config) if descends else None
+        self.ln2 = None if descends else nn.RMSNorm(d, eps=EPSILON)
+        self.mlp = None if descends else FeedForward(config)
         self.hook_resid_pre, self.hook_resid_mid, self.hook_resid_post = HookPoint(), HookPoint(), HookPoint()
         self.hook_belief_mean = HookPoint()  # (B, N, H, K), common frame
         self.hook_belief_scale_tril = HookPoint()  # (B, N, H, K, K), common frame; reported, a change has no effect
@@ -47,13 +46,13 @@ class GaugeBlock(nn.Module):
         resid = self.hook_resid_pre(resid)
         state = self.ln1(resid)
         beliefs = self._reported(self.beliefs(state, geometry), geometry.frames)
-        if hasattr(self, "descent"):
+        if self.descent is not None:
             with full_precision(state):
                 moved = self.descent(self.attn, beliefs, geometry.frames, state)  # (B, N, H, K)
         else:
             moved = self.attn(beliefs, geometry.frames, state)
         resid = self.hook_resid_mid(resid + self.output(moved.flatten(2)))
-        if hasattr(self, "mlp"):
+        if self.mlp is not None and self.ln2 is not None:
             resid = resid + self.mlp(self.ln2(resid))
         return self.hook_resid_post(resid)
 
@@ -70,9 +69,7 @@ class GaugeBlock(nn.Module):
 
     def _scale_tril(self, beliefs: Beliefs, frames: Frames) -> Float[Tensor, "B N H K K"]:
         """Lower Cholesky factors of the covariances in the common frame."""
-        if beliefs.log_precision is None:
-            raise AttributeError("only attention by divergence has beliefs")
-        deviation = beliefs.log_precision.mul(-0.5).exp().expand_as(beliefs.local)
+        deviation = beliefs.known_log_precision.mul(-0.5).exp().expand_as(beliefs.local)
         if self.attn.config.covariance != "full":
             return torch.diag_embed(deviation)
         root = frames.dense(beliefs.local).mT.unsqueeze(2) * deviation.unsqueeze(-2)  # U^-1 diag(s)
