@@ -151,7 +151,8 @@ def _matrix(beliefs: Gaussian | np.ndarray | Tensor | None, matrix: np.ndarray |
         raise BadInput("matrix", expected="divergences of shape (N, N)", received=f"shape {given.shape}",
                        remedy="pass pairwise_kl of one set of beliefs")  # fmt: skip
     if np.isnan(given).any() or (given < 0).any() or np.diag(given).any():
-        raise NumericalRefusal("matrix", expected="divergences >= 0, 0 on the diagonal", received="others",
+        raise NumericalRefusal("matrix", expected="divergences >= 0, 0 on the diagonal",
+                               received=f"{given.min():.3g} to {given.max():.3g}, {np.abs(np.diag(given)).max():.3g} on it",
                                remedy="pass pairwise_kl of one set of beliefs")  # fmt: skip
     return np.maximum(given, given.T)
 

@@ -60,7 +60,8 @@ def _budget(tree: CondensationTree, loss: float | None, fraction: float | None) 
         return float(loss)
     if fraction is not None and 0 <= fraction <= 1:
         return float(fraction * tree.information[0])
-    name, value, domain = (
-        ("loss", loss, "nats >= 0") if fraction is None else ("fraction", fraction, "a number in [0, 1]")
+    if fraction is None:
+        raise OptionError("loss", expected="nats >= 0", received=str(loss), remedy="write, say, loss=0.1")
+    raise OptionError(
+        "fraction", expected="a number in [0, 1]", received=str(fraction), remedy="write, say, fraction=0.25"
     )
-    raise OptionError(name, expected=domain, received=str(value), remedy="choose another budget")

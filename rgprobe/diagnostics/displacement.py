@@ -200,8 +200,9 @@ def _check(clock: Float64[np.ndarray, " times"], squared: Float64[np.ndarray, "t
             remedy="keep log-spaced checkpoints",
         )  # fmt: skip
     if not np.isfinite(squared).all() or (squared.sum(1) <= 0).any():
+        least = squared.sum(1).min()
         raise NumericalRefusal("displacement", expected="finite, and positive after the first step",
-                               received="something else", remedy="leave out checkpoints equal to the first")  # fmt: skip
+                               received=f"{least:.3g}", remedy="leave out checkpoints equal to the first")  # fmt: skip
 
 
 def _slope(clock: Float64[np.ndarray, " times"], squared: Float64[np.ndarray, " times"]) -> float:

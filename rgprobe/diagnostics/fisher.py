@@ -62,7 +62,7 @@ def natural_gradient_alignment(
     ):
         if not fine:
             raise OptionError(name, expected="a finite number >= 0" if name == "spread" else f"between 1 and {keys - 1}",
-                              received=str(value), remedy="choose another")  # fmt: skip
+                              received=str(value), remedy=f"{name}=1 will do")  # fmt: skip
     generator = np.random.default_rng(seed)
     return np.array([_alignment(spread, keys, width, generator) for _ in range(rows)])
 

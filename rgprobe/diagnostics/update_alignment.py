@@ -151,5 +151,7 @@ def _cosine(
 def _require_rows(name: str, rows: Float64[np.ndarray, "*rows keys"], seen: Bool[np.ndarray, "*rows keys"]) -> None:
     here = np.where(seen, rows, 0.0)
     if not np.isfinite(here).all() or (here < 0).any() or (np.abs(here.sum(-1) - 1) > 1e-3).any():
-        raise NumericalRefusal(name, expected="rows of weights that sum to 1 over the keys seen", received="something else",
+        sums = here.sum(-1)
+        raise NumericalRefusal(name, expected="rows of weights >= 0 that sum to 1 over the keys seen",
+                               received=f"weights from {here.min():.3g}, sums from {sums.min():.3g} to {sums.max():.3g}",
                                remedy="pass attention after the softmax, and the keys that each row sees")  # fmt: skip

@@ -69,7 +69,11 @@ class Contexts:
                           f"{len(self.readers)} and {self.scored.shape[1]}")  # fmt: skip
         for name, index in (("tokens", self.tokens), ("readers", self.readers)):
             if index.numel() == 0 or int(index.min()) < 0 or int(index.max()) >= length:
-                raise _misfit(name, f"indices from 0 to {length - 1}", "none" if index.numel() == 0 else "others")
+                raise _misfit(
+                    name,
+                    f"indices from 0 to {length - 1}",
+                    f"{index.min()} to {index.max()}" if index.numel() else "none",
+                )
 
     @property
     def moves(self) -> Bool[Tensor, "contexts n"]:

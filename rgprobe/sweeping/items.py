@@ -197,7 +197,8 @@ def _named_set(name: str, prompts: Any) -> PromptSet:
     texts = (prompts,) if isinstance(prompts, str) else tuple(prompts)
     if not texts or not all(isinstance(text, str) for text in texts):
         raise PromptError(f"prompt set {name!r}", expected="at least one text, and texts only",
-                          received="something else" if texts else "none", remedy="pass a list of strings")  # fmt: skip
+                          received=", ".join(sorted({type(text).__name__ for text in texts})) or "none",
+                          remedy="pass a list of strings")  # fmt: skip
     return PromptSet(name, texts)
 
 

@@ -137,7 +137,7 @@ def check_group(frames: Tensor | BlockFrames | None, group: str | None) -> bool:
             raise BadInput(
                 name_at("frames", ~(rotation & (torch.linalg.det(wide.detach()) > 0))),
                 expected="a rotation, U^T U = 1 and det U = 1",
-                received="another matrix",
+                received="a matrix that is no rotation",
                 remedy='use frames(phi, group="so"), or group="gl"',
             )
         if not rotation.all():

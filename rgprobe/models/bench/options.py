@@ -59,7 +59,9 @@ class LadderOptions:
         }
         for name, value in positive.items():
             if not value > 0:
-                raise OptionError(name, expected="a positive number", received=f"{value}", remedy="raise it")
+                raise OptionError(
+                    name, expected="a positive number", received=f"{value}", remedy="leave it out for the default"
+                )
         if self.panel not in self.points:
             raise OptionError(
                 "panel", expected="one of the points", received=f"{self.panel}", remedy="measure that point as well"

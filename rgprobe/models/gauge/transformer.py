@@ -122,7 +122,7 @@ class GaugeTransformer(HookedRootModule):
                               remedy="train a model of its own for it")  # fmt: skip
         for name in fields:
             if not name.startswith("condense"):
-                raise OptionError(name, expected="an option of condensation", received="another field",
+                raise OptionError(name, expected="condense, or a field that starts with condense_", received=repr(name),
                                   remedy="train a model of its own for it")  # fmt: skip
         self.cfg = GaugeConfig.from_dict({**self.cfg.to_dict(), **fields})
         for layer, block in enumerate(self.blocks):

@@ -91,12 +91,18 @@ def check_condensable(
         OptionError: a window, no causality, a hidden token or self, a prior by offset or pair, a pattern, a cold kappa.
     """
     _, rest, live = prior
-    plain = visibility == Visibility() and rest is None and live is None
-    if not plain or cold or return_pattern:
+    asked = {
+        "another visibility": visibility != Visibility(),
+        "a log-prior by offset or pair": rest is not None,
+        "keys that are hidden": live is not None,
+        "a cold kappa": cold,
+        "return_pattern=True": return_pattern,
+    }
+    if any(asked.values()):
         raise OptionError(
             "condense",
             expected="causal attention that includes the token, no window, a finite log-prior per key at most, no pattern",
-            received="another rule",
+            received=", ".join(name for name, here in asked.items() if here),
             remedy="leave condense out, or the rest",
         )
 
