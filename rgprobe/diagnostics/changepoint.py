@@ -33,6 +33,7 @@ from jaxtyping import Float64, Int64
 
 from rgprobe.checks import one_of
 from rgprobe.errors import NumericalRefusal, OptionError
+from rgprobe.testbeds.ar1 import correlated
 
 __all__ = ["MINIMUM", "TRENDS", "Changepoints", "find_changepoints", "naive_p_values"]
 
@@ -180,11 +181,7 @@ def _null(n: int, trend: str, draws: int, seed: int) -> tuple[_Null, ...]:
     rng, splits = np.random.default_rng(seed), _splits(n, trend)
     tables = []
     for phi in GRID:
-        noise = rng.standard_normal((n, draws))
-        noise[1:] *= np.sqrt(1 - phi**2)
-        for t in range(1, n):
-            noise[t] += phi * noise[t - 1]
-        found = _statistics(noise.T, splits)
+        found = _statistics(correlated(rng.standard_normal((n, draws)), phi).T, splits)
         tables.append(_Null(np.sort(found[2]), np.sort(found[3])))
     return tuple(tables)
 

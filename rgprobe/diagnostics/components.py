@@ -17,13 +17,13 @@ from jaxtyping import Float64
 from rgprobe import categorical
 from rgprobe.condensation.components import component_deaths, divergences, number_of_components, tree_diameters
 from rgprobe.diagnostics.condensation import tree_of
+from rgprobe.diagnostics.consensus import QUANTILE, low_quantile
 from rgprobe.diagnostics.record import Diagnostic, Measurement, Quantity
 from rgprobe.gaussian import Gaussian
 from rgprobe.tracing import BeliefTrace
 
 __all__ = ["DIAGNOSTIC", "calibrate", "components"]
 
-QUANTILE = 0.05
 QUANTITIES = ("components", "tree_clusters")
 
 
@@ -52,7 +52,7 @@ def calibrate(measurement: Measurement, null: Sequence[Measurement]) -> Measurem
     if not null:
         return measurement
     pooled = np.concatenate([other.private["pair"].values for other in null]).swapaxes(0, 1)
-    epsilon = np.array([_quantile(of_depth) for of_depth in pooled])
+    epsilon = np.array([low_quantile(of_depth) for of_depth in pooled])
     held = measurement.details
     dims = held["death"].dims[:2]
     # a token by itself is one component by construction
@@ -72,12 +72,6 @@ def _larger_direction(beliefs: np.ndarray | Gaussian) -> Float64[np.ndarray, "n 
         return divergences(beliefs)
     both = categorical.pairwise_kl(torch.from_numpy(beliefs))
     return torch.maximum(both, both.T).numpy()
-
-
-def _quantile(pairs: np.ndarray) -> float:
-    """5% quantile of what is defined; NaN where nothing is, as for prompts of one recorded token."""
-    defined = pairs[~np.isnan(pairs)]
-    return float(np.quantile(defined, QUANTILE)) if defined.size else np.nan
 
 
 DIAGNOSTIC = Diagnostic(

@@ -7,14 +7,14 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 import xarray as xr
-from jaxtyping import Float64
+from jaxtyping import Float, Float64
 
 from rgprobe import categorical
 from rgprobe.diagnostics.record import Diagnostic, Measurement, Quantity
 from rgprobe.gaussian import Gaussian, pairwise_product_kl
 from rgprobe.tracing import BeliefTrace
 
-__all__ = ["DIAGNOSTIC", "belief_jeffreys", "calibrate", "consensus"]
+__all__ = ["DIAGNOSTIC", "QUANTILE", "belief_jeffreys", "calibrate", "consensus", "low_quantile"]
 
 QUANTILE = 0.05
 
@@ -40,7 +40,7 @@ def calibrate(measurement: Measurement, null: Sequence[Measurement]) -> Measurem
     matrix = measurement.details["jeffreys_matrix"]
     pairs = _pairs(matrix.sizes["source"])
     pooled = np.concatenate([other.details["jeffreys_matrix"].where(pairs).values for other in null])
-    threshold = np.array([_quantile(divergences) for divergences in pooled.swapaxes(0, 1)])
+    threshold = np.array([low_quantile(divergences) for divergences in pooled.swapaxes(0, 1)])
     depth = next(str(dim) for dim in matrix.dims if dim in ("state", "block"))
     kept = matrix.where(pairs)
     below = (kept < xr.DataArray(threshold, dims=depth)).where(kept.notnull()).mean(("position", "source"))
@@ -62,8 +62,11 @@ def belief_jeffreys(beliefs: np.ndarray | Gaussian) -> Float64[np.ndarray, "n n"
     return (divergence + divergence.T).numpy()
 
 
-def _quantile(divergences: np.ndarray) -> float:
-    """5% quantile of what is defined; NaN where nothing is, as for prompts of one recorded token."""
+def low_quantile(divergences: Float[np.ndarray, "..."]) -> float:
+    """5% quantile of what is defined; NaN where nothing is, as for prompts of one recorded token.
+
+    What pairs of tokens of a random initialisation seldom fall below is near enough to count as agreement.
+    """
     defined = divergences[~np.isnan(divergences)]
     return float(np.quantile(defined, QUANTILE)) if defined.size else np.nan
 

@@ -21,12 +21,10 @@ from rgprobe.diagnostics.pooling import MINIMUM_POOLED, Estimates
 from rgprobe.diagnostics.prompt_spread import prompt_spread
 from rgprobe.diagnostics.record import Diagnostic, Measurement, Quantity, reduction
 from rgprobe.probe.gains import SHORTEST
-from rgprobe.probe.positions import PERIODS, SHIFT
+from rgprobe.probe.positions import MOVES, PERIODS, SHIFT
 from rgprobe.tracing import BeliefTrace
 
 __all__ = ["DIAGNOSTIC", "positional", "relative_changes"]
-
-MOVES = ("translation", "offset", "filler", "permutation")
 
 
 def positional(trace: BeliefTrace) -> Measurement:

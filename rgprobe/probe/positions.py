@@ -17,7 +17,7 @@ from rgprobe.probe.model import Hook, Probe
 from rgprobe.probe.prompts import EncodedPrompt, prompt_seed
 from rgprobe.probe.tangents import pushed_forward
 
-__all__ = ["PERIODS", "SHIFT", "fourier_modes", "position_table", "positions", "positions_cost"]
+__all__ = ["MOVES", "PERIODS", "SHIFT", "fourier_modes", "moved", "position_table", "positions", "positions_cost"]
 
 PERIODS = (64, 16, 4)  # tokens
 SHIFT = 8  # tokens

@@ -21,7 +21,7 @@ from jaxtyping import Float64
 
 from rgprobe.testbeds.options import require
 
-__all__ = ["AR1Truth", "AR1Windows", "exact", "sample"]
+__all__ = ["AR1Truth", "AR1Windows", "correlated", "exact", "sample"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,10 +72,7 @@ def sample(*, rows: int, phi: float, block: int, gap: int, environment: int, see
     """
     _check(phi, block, gap, environment)
     require(rows >= 1, "rows", expected="an integer >= 1", received=rows)
-    x = np.random.default_rng(seed).standard_normal((block + gap + environment, rows))
-    x[1:] *= np.sqrt(1 - phi**2)
-    for t in range(1, len(x)):
-        x[t] += phi * x[t - 1]
+    x = correlated(np.random.default_rng(seed).standard_normal((block + gap + environment, rows)), phi)
     return AR1Windows(x[:block].T, x[block + gap :].T)
 
 
@@ -98,6 +95,20 @@ def exact(*, phi: float, block: int, gap: int, environment: int) -> AR1Truth:
     correlations[0] = rho
     ends = np.eye(block)[-1], np.eye(environment)[0]
     return AR1Truth(correlations, *ends, float(-0.5 * np.log1p(-(rho**2))), covariance)
+
+
+def correlated(noise: Float64[np.ndarray, "times *series"], phi: float) -> Float64[np.ndarray, "times *series"]:
+    """The process itself, stationary and of unit variance, out of independent standard normal numbers; |phi| < 1.
+
+    Example:
+        >>> correlated(np.array([1.0, 1.0, 0.0]), 0.6).round(12).tolist()
+        [1.0, 1.4, 0.84]
+    """
+    x = noise.copy()
+    x[1:] *= np.sqrt(1 - phi**2)
+    for t in range(1, len(x)):
+        x[t] += phi * x[t - 1]
+    return x
 
 
 def _check(phi: float, block: int, gap: int, environment: int) -> None:

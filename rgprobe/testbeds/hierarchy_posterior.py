@@ -18,7 +18,8 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float, Float64, Int64
 
-from rgprobe.errors import NumericalRefusal, PromptError
+from rgprobe.errors import PromptError
+from rgprobe.testbeds.options import evidence_refusal
 from rgprobe.testbeds.random_hierarchy import Grammar
 
 __all__ = ["TreePosterior", "leaf_evidence", "posterior"]
@@ -93,7 +94,7 @@ def posterior(rules: Grammar, evidence: Float[np.ndarray, "samples leaves vocabu
         raise PromptError("evidence", expected=expected, received=received, remedy="use leaf_evidence")
     fits = (np.isfinite(evidence) & (evidence >= 0)).all((1, 2))
     if not fits.all():
-        raise _refusal(int(fits.argmin()), "finite evidence >= 0", "another value")
+        raise evidence_refusal(int(fits.argmin()), "finite evidence >= 0", "another value")
     upward, log_evidence = _up(rules, evidence)
     downward = [np.full((len(evidence), 1, rules.vocabulary), 1 / rules.vocabulary)]
     for level, table in enumerate(rules.rules):
@@ -109,7 +110,7 @@ def _up(rules: Grammar, evidence: np.ndarray) -> tuple[list[np.ndarray], np.ndar
     for table in (*reversed(rules.rules), None):
         scale = message.sum(-1, keepdims=True)
         if (scale == 0).any():
-            raise _refusal(
+            raise evidence_refusal(
                 int(np.argwhere(scale == 0)[0, 0]), "evidence that some sentence gives", "impossible evidence"
             )
         messages.append(message / scale)
@@ -137,8 +138,3 @@ def _children(table: np.ndarray, below: np.ndarray) -> np.ndarray:
     branching = table.shape[2]
     grouped = below.reshape(len(below), -1, branching, below.shape[-1])
     return np.stack([grouped[:, :, j][..., table[..., j]] for j in range(branching)], axis=-1)
-
-
-def _refusal(row: int, expected: str, received: str) -> NumericalRefusal:
-    remedy = "pass evidence from leaf_evidence, with unknown leaves marked"
-    return NumericalRefusal(f"evidence[{row}]", expected=expected, received=received, remedy=remedy)

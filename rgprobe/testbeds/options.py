@@ -1,10 +1,10 @@
-"""One check for the options of every testbed."""
+"""Refusals that testbeds share: of options, and of what was seen of a sentence's leaves."""
 
 from __future__ import annotations
 
-from rgprobe.errors import OptionError
+from rgprobe.errors import NumericalRefusal, OptionError
 
-__all__ = ["require"]
+__all__ = ["evidence_refusal", "require"]
 
 
 def require(fits: bool, name: str, *, expected: str, received: object) -> None:
@@ -21,3 +21,9 @@ def require(fits: bool, name: str, *, expected: str, received: object) -> None:
     """
     if not fits:
         raise OptionError(name, expected=expected, received=f"{received}", remedy=f"choose another {name}")
+
+
+def evidence_refusal(row: int, expected: str, received: str) -> NumericalRefusal:
+    """The error for evidence that no sentence of a grammar gives, in one row of a batch."""
+    remedy = "pass evidence from leaf_evidence, with unknown leaves marked"
+    return NumericalRefusal(f"evidence[{row}]", expected=expected, received=received, remedy=remedy)

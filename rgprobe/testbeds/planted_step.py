@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float64
 
+from rgprobe.testbeds.ar1 import correlated
 from rgprobe.testbeds.options import require
 
 __all__ = ["StepTruth", "exact", "sample"]
@@ -60,10 +61,7 @@ def sample(
     """
     _check(length, at, step, phi)
     require(series >= 1, "series", expected="an integer >= 1", received=series)
-    x = np.random.default_rng(seed).standard_normal((length, series))
-    x[1:] *= np.sqrt(1 - phi**2)
-    for t in range(1, length):
-        x[t] += phi * x[t - 1]
+    x = correlated(np.random.default_rng(seed).standard_normal((length, series)), phi)
     x[at:] += step
     return x.T
 

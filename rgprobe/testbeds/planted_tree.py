@@ -6,8 +6,8 @@ import math
 
 import torch
 
-from rgprobe.errors import OptionError
 from rgprobe.gaussian import Gaussian
+from rgprobe.testbeds.options import require
 
 __all__ = ["exact", "sample"]
 
@@ -41,11 +41,11 @@ def sample(
         >>> sample(depth=3, dim=4)
         Gaussian(batch_shape=(8,), dim=4, kept=Full, dtype=torch.float64)
     """
-    _check(depth >= 1, "depth", "an integer >= 1", depth)
-    _check(dim >= 2, "dim", "an integer >= 2", dim)
-    _check(0 < ratio < 1, "ratio", "a number in (0, 1)", ratio)
-    _check(0 < spread < math.inf, "spread", "a number > 0", spread)
-    _check(0 <= noise < math.inf, "noise", "a number >= 0", noise)
+    require(depth >= 1, "depth", expected="an integer >= 1", received=depth)
+    require(dim >= 2, "dim", expected="an integer >= 2", received=dim)
+    require(0 < ratio < 1, "ratio", expected="a number in (0, 1)", received=ratio)
+    require(0 < spread < math.inf, "spread", expected="a number > 0", received=spread)
+    require(0 <= noise < math.inf, "noise", expected="a number >= 0", received=noise)
     generator = torch.Generator().manual_seed(seed)
     means = torch.zeros(1, dim, dtype=torch.float64)
     for level in range(1, depth + 1):
@@ -66,11 +66,6 @@ def exact(*, depth: int = 4) -> set[frozenset[int]]:
         >>> sorted(sorted(c) for c in exact(depth=2))
         [[0, 1], [2, 3]]
     """
-    _check(depth >= 1, "depth", "an integer >= 1", depth)
+    require(depth >= 1, "depth", expected="an integer >= 1", received=depth)
     sizes = (2 ** (depth - level) for level in range(1, depth))
     return {frozenset(range(i, i + size)) for size in sizes for i in range(0, 2**depth, size)}
-
-
-def _check(fits: bool, name: str, expected: str, received: int | float) -> None:
-    if not fits:
-        raise OptionError(name, expected=expected, received=f"{received}", remedy=f"choose another {name}")

@@ -17,7 +17,7 @@ from functools import lru_cache
 import numpy as np
 from jaxtyping import Float, Float64
 
-from rgprobe.errors import OptionError
+from rgprobe.testbeds.options import require
 
 __all__ = ["critical_beta", "exact", "log_partition_and_entropy", "sample"]
 
@@ -91,7 +91,5 @@ def _laplace(beta: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 def _check(n: int, beta: float) -> None:
-    if n < 1:
-        raise OptionError("n", expected="at least 1 key", received=str(n), remedy="pass n >= 1")
-    if not beta >= 0 or not np.isfinite(beta):
-        raise OptionError("beta", expected="a finite number >= 0", received=str(beta), remedy="pass beta >= 0")
+    require(n >= 1, "n", expected="at least 1 key", received=n)
+    require(0 <= beta < np.inf, "beta", expected="a finite number >= 0", received=beta)

@@ -19,7 +19,8 @@ import torch
 from jaxtyping import Float, Float64
 from torch import Tensor
 
-from rgprobe.errors import NumericalRefusal, PromptError
+from rgprobe.errors import PromptError
+from rgprobe.testbeds.options import evidence_refusal
 from rgprobe.testbeds.varied_hierarchy import Level, VariedGrammar
 
 __all__ = ["LeafPosterior", "leaf_posterior"]
@@ -68,7 +69,7 @@ def leaf_posterior(rules: VariedGrammar, evidence: Float[np.ndarray, "samples le
         raise PromptError("evidence", expected=expected, received=f"{evidence.shape}", remedy="use leaf_evidence")
     fits = (np.isfinite(evidence) & (evidence >= 0)).all((1, 2))
     if not fits.all():
-        raise _refusal(int(fits.argmin()), "finite evidence >= 0", "another value")
+        raise evidence_refusal(int(fits.argmin()), "finite evidence >= 0", "another value")
     with torch.inference_mode(False), torch.enable_grad():
         seen = torch.from_numpy(np.array(evidence, dtype=np.float64)).requires_grad_()
         chart: Chart = {1: seen}
@@ -76,7 +77,7 @@ def leaf_posterior(rules: VariedGrammar, evidence: Float[np.ndarray, "samples le
             chart = _up(level, chart, leaves)
         probability = chart[leaves][:, 0].mean(-1)
         if (probability <= 0).any():
-            raise _refusal(
+            raise evidence_refusal(
                 int((probability <= 0).int().argmax()), "evidence that some sentence gives", "impossible evidence"
             )
         # divided before differentiating: derivatives of small numbers would underflow first
@@ -112,8 +113,3 @@ def _joined(table: np.ndarray, left: Chart, right: Chart, leaves: int) -> Chart:
                 product = one[:, :starts][..., first] * other[:, k : k + starts][..., second]
                 terms.setdefault(k + r, []).append(product.mean(-1))
     return {length: torch.stack(parts).sum(0) for length, parts in terms.items()}
-
-
-def _refusal(row: int, expected: str, received: str) -> NumericalRefusal:
-    remedy = "pass evidence from leaf_evidence, with unknown leaves marked"
-    return NumericalRefusal(f"evidence[{row}]", expected=expected, received=received, remedy=remedy)
