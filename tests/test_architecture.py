@@ -11,7 +11,7 @@ ROOT = Path(__file__).parents[1] / "rgprobe"
 # bottom to top; on one floor, a name may import those before it
 FLOORS = (
     ("errors", "checks", "wording", "student"),
-    ("files", "data", "storage", "locking", "gaussian", "categorical", "condensation", "testbeds"),
+    ("files", "data", "storage", "locking", "threads", "gaussian", "categorical", "condensation", "testbeds"),
     ("models", "probe"),
     ("gathering", "belief_trace", "planted_trace", "tracing", "cache_trace"),
     ("diagnostics", "rate_distortion"),

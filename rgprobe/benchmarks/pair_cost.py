@@ -18,8 +18,9 @@ from rgprobe.contrasts import paired_contrast
 from rgprobe.data import load_prompts
 from rgprobe.models.bench.saved import read_record, written_record
 from rgprobe.models.bench.table import Table
-from rgprobe.models.bench.timing import clock_of, single_thread, take_turns
+from rgprobe.models.bench.timing import clock_of, take_turns
 from rgprobe.probe.loading import find_device, load
+from rgprobe.threads import torch_threads
 
 __all__ = ["PairModel", "PairOptions", "PairResult", "PairTiming", "measure_pair", "pair_table"]
 
@@ -134,7 +135,7 @@ def measure_pair(
     device = find_device(options.device)
     sizes = Work(options.batch, options.tokens, device, options.seed)
     steps = 2 * len(PAIR) + 1
-    with single_thread(), threadpool_limits(1):
+    with torch_threads(1), threadpool_limits(1):
         models = []
         for done, source in enumerate(PAIR):
             on_progress(done, steps, f"loss of {source}")

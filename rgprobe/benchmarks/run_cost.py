@@ -19,7 +19,8 @@ from rgprobe.benchmarks.run_inputs import SMALL, SMOLLM2, Shape, directory_of, p
 from rgprobe.benchmarks.run_ways import WAYS, Call, prepared
 from rgprobe.models.bench.saved import read_record, written_record
 from rgprobe.models.bench.table import Table
-from rgprobe.models.bench.timing import single_thread, take_turns
+from rgprobe.models.bench.timing import take_turns
+from rgprobe.threads import torch_threads
 
 __all__ = ["BARS", "RunOptions", "RunPeak", "RunResult", "RunTiming", "measure_runs", "run_tables"]
 
@@ -160,7 +161,7 @@ def measure_runs(
     plan = list(_plan(options))
     timings: list[RunTiming] = []
     peaks: list[RunPeak] = []
-    with single_thread(), threadpool_limits(1), ExitStack() as folders:
+    with torch_threads(1), threadpool_limits(1), ExitStack() as folders:
         held, calls = 0, dict[str, Call]()
         for done, (axis, size, blocks, lengths) in enumerate(plan):
             on_progress(done, len(plan), f"{axis} {size:,}")

@@ -18,7 +18,7 @@ from rgprobe.benchmarks.tree_inputs import CASES, Beliefs, TreeCase, distances, 
 from rgprobe.condensation import condense
 from rgprobe.models.bench.saved import read_record, written_record
 from rgprobe.models.bench.table import Table
-from rgprobe.models.bench.timing import single_thread
+from rgprobe.threads import torch_threads
 
 __all__ = ["TreeOptions", "TreeResult", "TreeTiming", "measure_trees", "tree_table"]
 
@@ -122,7 +122,7 @@ def measure_trees(
     """
     plan = [(case, n) for case in cases for n in options.sizes if n <= case.largest]
     timings = []
-    with single_thread(), threadpool_limits(1):
+    with torch_threads(1), threadpool_limits(1):
         for done, (case, n) in enumerate(plan):
             on_progress(done, len(plan), f"{case.name}, {n:,} tokens")
             beliefs = sample(case.beliefs(options.seed), n, options.seed)

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
-
-import torch
 
 from rgprobe.files import sha256_of
 from rgprobe.flow import run
@@ -16,6 +13,7 @@ from rgprobe.sweeping.claiming import claim
 from rgprobe.sweeping.identity import Identity, identify
 from rgprobe.sweeping.items import Item
 from rgprobe.sweeping.ledger import Entry, Outcome, failure_of, read_entry, write_entry
+from rgprobe.threads import torch_threads
 
 __all__ = ["measure_item"]
 
@@ -37,7 +35,7 @@ def measure_item(
         measure: instead of `rgprobe.run`.
     """
     try:
-        with _torch_threads(threads):
+        with torch_threads(threads):
             return _measure_once(item, directory, measure or _run)
     except Exception as error:  # recorded and told; the other items do not suffer from it
         return Outcome("failed", failure_of(error))
@@ -85,13 +83,3 @@ def _reuse(item: Item, identity: Identity, directory: Path) -> bool:
 def _record(item: Item, identity: Identity, result: Path, directory: Path) -> None:
     known = {"identity": identity.digest, "result": result.name, "sha256": sha256_of(result)}
     write_entry(directory, item, Entry.of(item, settings=identity.settings, **known))
-
-
-@contextmanager
-def _torch_threads(count: int) -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(count)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)

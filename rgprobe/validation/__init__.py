@@ -8,11 +8,11 @@ import pkgutil
 from collections.abc import Callable, Sequence
 from importlib import import_module
 
-import torch
 from threadpoolctl import threadpool_limits
 
 from rgprobe import diagnostics
 from rgprobe.errors import OptionError, nearest
+from rgprobe.threads import torch_threads
 from rgprobe.validation.record import Check, Outcome
 
 __all__ = ["Check", "Outcome", "checks", "named", "validate"]
@@ -73,13 +73,8 @@ def validate(
     chosen = checks() if rows is None else tuple(rows)
     if not chosen:
         raise OptionError("checks", expected="at least one row", received="none", remedy="pass rows of checks()")
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        with threadpool_limits(limits=1):
-            return tuple(_run(check, index, len(chosen), on_progress) for index, check in enumerate(chosen))
-    finally:
-        torch.set_num_threads(threads)
+    with torch_threads(1), threadpool_limits(limits=1):
+        return tuple(_run(check, index, len(chosen), on_progress) for index, check in enumerate(chosen))
 
 
 def _run(check: Check, index: int, total: int, on_progress: Callable[[int, int, str], None] | None) -> Outcome:

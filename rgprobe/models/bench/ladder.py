@@ -18,7 +18,8 @@ from rgprobe.models.bench.problem import Problem, draw_problem
 from rgprobe.models.bench.result import EXACT_FORM, Cell, LadderResult, Method, Timing
 from rgprobe.models.bench.rung import Rung
 from rgprobe.models.bench.rungs import LADDER, rung
-from rgprobe.models.bench.timing import single_thread, take_turns
+from rgprobe.models.bench.timing import take_turns
+from rgprobe.threads import torch_threads
 
 __all__ = ["OnProgress", "measure_ladder", "reference_rows", "weight_error"]
 
@@ -46,7 +47,7 @@ def measure_ladder(
     points = sorted(options.points, key=lambda point: point[0] ** 2 * point[1] ** 3)
     steps = _Steps(on_progress, 2 * len(points) * len(LADDER))
     cells: list[Cell] = []
-    with single_thread():
+    with torch_threads(1):
         for n, k in points:
             cells += _measure_point(n, k, options, cells, steps)
     cells = _with_memory(cells, options, steps)

@@ -14,7 +14,7 @@ import torch
 
 from rgprobe.models.bench.result import Timing
 
-__all__ = ["clock_of", "single_thread", "take_turns"]
+__all__ = ["clock_of", "take_turns"]
 
 Name = TypeVar("Name", bound=Hashable)
 
@@ -120,14 +120,3 @@ def _no_collection() -> Iterator[None]:
     finally:
         if enabled:
             gc.enable()
-
-
-@contextmanager
-def single_thread() -> Iterator[None]:
-    """One torch thread inside, as many as before outside."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)

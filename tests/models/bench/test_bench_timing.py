@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from rgprobe.models.bench import timing
-from rgprobe.models.bench.timing import single_thread, take_turns
+from rgprobe.models.bench.timing import take_turns
+from rgprobe.threads import torch_threads
 
 
 @pytest.fixture
@@ -59,7 +60,7 @@ def test_one_thread_inside_and_as_many_as_before_outside():
     inside = []
 
     def fail():
-        with single_thread():
+        with torch_threads(1):
             inside.append(torch.get_num_threads())
             raise ZeroDivisionError
 
