@@ -13,10 +13,10 @@ from pathlib import Path
 
 from rgprobe.errors import EnvironmentFault
 
-__all__ = ["peak_bytes"]
+__all__ = ["resident_peak"]
 
 
-def peak_bytes(what: str, source: Path, tokens: int, *, seed: int = 0) -> int:
+def resident_peak(what: str, source: Path, tokens: int, *, seed: int = 0) -> int:
     """Bytes resident at most while a fresh process does this once, on one thread.
 
     Args:

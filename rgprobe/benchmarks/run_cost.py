@@ -14,7 +14,7 @@ from typing import Any
 from threadpoolctl import threadpool_limits
 
 from rgprobe.benchmarks.growth import Growth, growth
-from rgprobe.benchmarks.peak_memory import peak_bytes
+from rgprobe.benchmarks.peak_memory import resident_peak
 from rgprobe.benchmarks.run_inputs import SMALL, SMOLLM2, Shape, directory_of, pinned_checkpoint
 from rgprobe.benchmarks.run_ways import WAYS, Call, prepared
 from rgprobe.models.bench.saved import read_record, written_record
@@ -28,7 +28,6 @@ SCHEMA, SCHEMA_VERSION = "rgprobe.run-cost", 1
 AXES = ("tokens", "blocks", "prompts")
 # what each way may cost at most, in plain forward passes; at most so much memory; exponents in tokens at most so much larger
 BARS = {"run": 2.5, "attention": 1.3, "memory": 1.2, "exponent": 0.1}
-BAR_AT = 512  # tokens
 
 
 @dataclass(frozen=True)
@@ -171,7 +170,7 @@ def measure_runs(
                 calls |= prepared(source, WAYS)
             timings += _timed(axis, size, calls, lengths, options)
             if axis == "tokens" and options.memory:
-                peaks += [RunPeak(size, way, peak_bytes(way, source, size, seed=options.seed)) for way in WAYS]
+                peaks += [RunPeak(size, way, resident_peak(way, source, size, seed=options.seed)) for way in WAYS]
     on_progress(len(plan), len(plan), "done")
     versions = {name: version(name) for name in ("torch", "transformers", "transformer_lens", "numpy")}
     model = (

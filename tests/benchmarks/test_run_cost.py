@@ -7,7 +7,7 @@ import torch
 from benchmark_results import runs
 
 from rgprobe.benchmarks.growth import growth
-from rgprobe.benchmarks.peak_memory import peak_bytes
+from rgprobe.benchmarks.peak_memory import resident_peak
 from rgprobe.benchmarks.run_cost import RunOptions, RunResult, measure_runs, run_tables
 from rgprobe.benchmarks.run_inputs import Shape, pinned_checkpoint, token_ids
 from rgprobe.benchmarks.run_ways import WAYS
@@ -76,4 +76,4 @@ def test_a_plain_pass_computes_the_logits_of_the_probe():
 
 def test_a_process_that_dies_says_why(tmp_path):
     with pytest.raises(EnvironmentFault, match="peak memory of forward"):
-        peak_bytes("forward", tmp_path / "nowhere", 9)
+        resident_peak("forward", tmp_path / "nowhere", 9)
