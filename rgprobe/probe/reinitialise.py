@@ -126,30 +126,26 @@ def _initialise_in_place(model: Any, parameters: dict[str, nn.Parameter]) -> boo
 
 
 def _restorer(probe: Probe, parameters: dict[str, nn.Parameter]) -> Callable[[], None]:
-    files = sorted(probe.source.path.glob("*.safetensors")) if probe.source.path is not None else []
-    if not files:
-        kept = {name: parameter.detach().clone() for name, parameter in parameters.items()}
-        return lambda: _copy_into(parameters, kept.items())
-
-    def from_files() -> None:
-        from safetensors import safe_open
-
-        for file in files:
-            with safe_open(file, framework="pt") as weights:
-                _copy_into(parameters, ((name, weights.get_tensor(name)) for name in weights.keys()))  # noqa: SIM118
-
-    # names in the files are those of the architecture only where no conversion ran at loading
-    saved: set[str] = set()
+    """Puts the loaded weights back: from their files where those hold them under their names, else from a copy in memory."""
     from safetensors import safe_open
 
+    files = sorted(probe.source.path.glob("*.safetensors")) if probe.source.path is not None else []
+    # names in the files are those of the architecture only where no conversion ran at loading
+    saved: set[str] = set()
     for file in files:
         with safe_open(file, framework="pt") as weights:
             saved |= set(weights.keys())
     tied = {id(parameter) for name, parameter in parameters.items() if name in saved}
-    if all(name in saved or id(parameter) in tied for name, parameter in parameters.items()):
-        return from_files
-    kept = {name: parameter.detach().clone() for name, parameter in parameters.items()}
-    return lambda: _copy_into(parameters, kept.items())
+    if not all(name in saved or id(parameter) in tied for name, parameter in parameters.items()):
+        kept = {name: parameter.detach().clone() for name, parameter in parameters.items()}
+        return lambda: _copy_into(parameters, kept.items())
+
+    def from_files() -> None:
+        for file in files:
+            with safe_open(file, framework="pt") as weights:
+                _copy_into(parameters, ((name, weights.get_tensor(name)) for name in weights.keys()))  # noqa: SIM118
+
+    return from_files
 
 
 def _copy_into(parameters: dict[str, nn.Parameter], tensors: Any) -> None:
