@@ -146,7 +146,7 @@ def _told_apart(
 
 
 def _compare_with_null(values: xr.DataArray, null: xr.DataArray, by_seed: bool) -> Comparison:
-    """Of values by prompt with draws of a null."""
+    """Values by prompt against draws of a null."""
     return (compare_with_seeds if by_seed else compare_with_draws)(values.values, null.values)
 
 

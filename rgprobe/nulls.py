@@ -179,7 +179,7 @@ def shuffle_tokens(prompt: EncodedPrompt, *, seed: int, fixed: frozenset[int] = 
 
 
 def _over_prompts(variance: np.ndarray, prompts: np.ndarray) -> _Sampling:
-    """Of a mean over independent prompts: where all differ by one number, only its sign tests anything."""
+    """Sampling of a mean over independent prompts: where all differ by one number, only its sign tests anything."""
     return _Sampling(variance, prompts - 1, constant=variance == 0, p_constant=_sign_test(prompts))
 
 
@@ -225,7 +225,7 @@ def _student_comparison(
 
 
 def _sign_test(count: np.ndarray) -> np.ndarray:
-    """Of so many equal differences: the chance that all have one sign, two-sided."""
+    """Two-sided sign test: the chance that so many differences all have one sign."""
     return np.minimum(2.0 ** (1 - count), 1.0)
 
 

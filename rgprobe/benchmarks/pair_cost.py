@@ -97,7 +97,7 @@ class PairResult:
     versions: Mapping[str, str]
 
     def timing(self, source: str, way: str) -> PairTiming:
-        """Of one way on one model."""
+        """Timing of one way on one model."""
         return next(t for t in self.timings if (t.source, t.way) == (source, way))
 
     def speed(self, source: str, way: str) -> float:

@@ -53,7 +53,7 @@ def _recorded(cost: float) -> float:
 def _resolve(
     table: np.ndarray, tied: np.ndarray, nodes: np.ndarray, pairs: list[tuple[int, int]], order: TieOrder
 ) -> tuple[int, int]:
-    """Of the tied pairs the one that `TieOrder` puts first."""
+    """Among tied pairs, the one that `TieOrder` puts first."""
     a = int(tied[order.first(nodes[tied], pairs)])
     partners = cheapest(table[a])
     return a, int(partners[order.first(nodes[partners], pairs)])
@@ -84,5 +84,5 @@ def agglomerate_contiguous(slots: Costs, n: int, order: TieOrder) -> Merges:
 
 
 def _first_gap(tied: np.ndarray, nodes: list[int], pairs: list[tuple[int, int]], order: TieOrder) -> int:
-    """Of the tied gaps the one whose two clusters have the least keys; leftmost among identical ones."""
+    """Among tied gaps, the one whose two clusters have the least keys; leftmost among identical ones."""
     return min(tied.tolist(), key=lambda k: (sorted(order.key(node, pairs) for node in nodes[k : k + 2]), k))

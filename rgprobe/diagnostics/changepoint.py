@@ -154,7 +154,7 @@ def _splits(n: int, trend: str) -> _Splits:
 def _statistics(
     series: Float64[np.ndarray, "series n"], splits: _Splits, *, correlated: bool = True
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Of each series: number of the best split, its z, T and phi^."""
+    """For each series: number of the best split, its z, T and phi^."""
     flat = series - series @ splits.basis @ splits.basis.T
     scores = flat @ splits.steps.T
     best = np.abs(scores).argmax(1)

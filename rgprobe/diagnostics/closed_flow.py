@@ -41,7 +41,7 @@ class FlowMap:
 
     @property
     def eigenvalues(self) -> Complex128[np.ndarray, " k"]:
-        """Of M, the largest modulus first: above 1 a direction leaves the fixed point (relevant), below it returns."""
+        """Eigenvalues of M by falling modulus: above 1 a direction leaves the fixed point (relevant), below it returns."""
         values = np.linalg.eigvals(self.matrix).astype(complex)
         return values[np.argsort(-np.abs(values), kind="stable")]
 

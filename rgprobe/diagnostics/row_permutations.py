@@ -36,6 +36,6 @@ def permuted_rows(
 
 
 def generator_of(trace: BeliefTrace, prompt: int) -> np.random.Generator:
-    """Of all that is drawn for one prompt."""
+    """Generator of all that is drawn for one prompt."""
     ids = trace.token_ids[prompt][trace.token_mask[prompt]]
     return np.random.default_rng(prompt_seed(ids))

@@ -177,7 +177,7 @@ def _groups(trace: BeliefTrace, state: int) -> Rows:
 
 
 def _separated(here: Rows, output: Float64[np.ndarray, "row output"]) -> tuple[np.ndarray, Separation] | None:
-    """Of one state, with the prompts that took part; None where there is too little of anything."""
+    """Separation at one state, with the prompts that took part; None where there is too little of anything."""
     macro, micro, owner = here
     took_part, counts = np.unique(owner, return_counts=True)
     enough = len(took_part) >= MINIMUM_POOLED and 2 * counts.max() < len(owner)

@@ -121,7 +121,7 @@ class _Grouping:
         return icc_over_families(points[self.members], self.labels, self.last)
 
     def given_last_word(self, points: np.ndarray) -> Estimates:
-        """Of what is left without the mean of each last token; NaN unless every group still has two prompts."""
+        """ICC of what is left without the mean of each last token; NaN unless every group still has two prompts."""
         left = without_kinds(points[self.members], self.last)
         kept = np.isfinite(left).all(1)
         if len(self.names) == 0 or np.bincount(self.labels[kept], minlength=len(self.names)).min() < 2:

@@ -139,7 +139,7 @@ def random_cosines(keys: int, draws: int, *, seed: int = 0) -> Float64[np.ndarra
 def _cosine(
     a: Float64[np.ndarray, "*rows keys"], b: Float64[np.ndarray, "*rows keys"], seen: Bool[np.ndarray, "*rows keys"]
 ) -> Float64[np.ndarray, "*rows"]:
-    """Of the parts that sum to zero over the keys seen; NaN below 3 keys, where there is but one direction."""
+    """Cosine of the parts that sum to zero over the keys seen; NaN below 3 keys, where there is but one direction."""
     keys = seen.sum(-1, keepdims=True)
     a, b = (np.where(seen, each, 0.0) for each in (a, b))
     a, b = (np.where(seen, each - each.sum(-1, keepdims=True) / np.maximum(keys, 1), 0.0) for each in (a, b))

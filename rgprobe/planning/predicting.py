@@ -55,7 +55,7 @@ class Plan:
 
     @property
     def total_seconds(self) -> float:
-        """Of the whole run, loading and reports apart."""
+        """Seconds of the whole run, loading and reports apart."""
         return sum(self.seconds.values())
 
     @property

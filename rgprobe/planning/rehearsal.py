@@ -80,16 +80,16 @@ class Rehearsal:
     tiles: bool = True
 
     def seconds_of_a_pass(self, job: Job) -> float:
-        """Of one prompt."""
+        """Predicted seconds of one pass over one prompt, with all that is reduced in it."""
         return self._at(job.of_a_pass(), [s.job.of_a_pass() for s in self.samples], [s.passing for s in self.samples])
 
     def seconds_of_a_forward(self, job: Job) -> float:
-        """Of one prompt, nothing reduced."""
+        """Predicted seconds of one pass over one prompt, nothing reduced."""
         amounts = [s.job.of_a_forward() for s in self.samples]
         return self._at(job.of_a_forward(), amounts, [s.forward for s in self.samples])
 
     def seconds_of_measuring(self, job: Job) -> float:
-        """Of all prompts.
+        """Predicted seconds of all diagnostics over all prompts.
 
         Each diagnostic has its own prices: trees never see rows of attention, and what is laid to rows by the noise of those
         who do not read them would be multiplied by a thousand in a long prompt.
@@ -101,16 +101,16 @@ class Rehearsal:
         ))  # fmt: skip
 
     def seconds_of_assembling(self, job: Job) -> float:
-        """Of all prompts; it does not see tokens."""
+        """Predicted seconds from the measurements of all prompts to a result; it does not see tokens."""
         amounts = [s.job.of_measurements()[:3] for s in self.samples]
         return self._at(job.of_measurements()[:3], amounts, [s.assembling for s in self.samples])
 
     def bytes_traced(self, job: Job) -> float:
-        """Of the arrays of a trace."""
+        """Predicted bytes of the arrays of a trace."""
         return self._at(job.of_arrays(), [s.job.of_arrays() for s in self.samples], [s.traced for s in self.samples])
 
     def bytes_kept(self, job: Job) -> float:
-        """Of the result's file."""
+        """Predicted bytes of the result's file."""
         return self._at(job.of_arrays(), [s.job.of_arrays() for s in self.samples], [s.kept for s in self.samples])
 
     def bytes_of_a_pass(self, job: Job, device: str = "cpu") -> float:
@@ -252,7 +252,7 @@ def _silent() -> Iterator[None]:
 
 
 def _bytes_of(traced: BeliefTrace) -> int:
-    """Of everything in a trace that grows with prompts."""
+    """Bytes of everything in a trace that grows with prompts."""
     arrays: list[Any] = [
         traced.attention, traced.geometry, traced.lens, traced.couplings, traced.units, *traced.reductions.values(),
         traced.graph, traced.states, traced.sketches, *traced.log_probabilities, *traced.classes,

@@ -99,7 +99,7 @@ def _along(view: View, loss: float | np.ndarray) -> float | np.ndarray:
 
 
 def _colours(view: View, clusters: np.ndarray) -> list[str]:
-    """Of each token: its cluster's, by the place of the cluster's first token in the text."""
+    """Colour of each token: its cluster's, by the place of the cluster's first token in the text."""
     shared = sorted((k for k in clusters if view.table.support[k] > 1), key=lambda k: view.table.leaves[k][0])
     colours = [ALONE] * view.tree.n_leaves
     for index, k in enumerate(shared):

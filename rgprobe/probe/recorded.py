@@ -110,7 +110,7 @@ class Recorded(Probe):
 
     @property
     def dtype(self) -> torch.dtype:
-        """Of what was recorded."""
+        """Dtype of what was recorded."""
         return next(iter(self.activations.values())).dtype
 
     def stream(self, ids: Int[Tensor, "tokens"], hooks: list[tuple[str, Hook]]) -> None:

@@ -27,7 +27,7 @@ SINK_POLICIES = ("exclude", "include")
 
 @dataclass(frozen=True)
 class RowStatistics:
-    """Of one block.
+    """What is kept of the attention rows of one block.
 
     Attributes:
         means: of `MEANS`, over rows with at least `MINIMUM_KEYS` keys; without the sink, then with it.
@@ -72,7 +72,7 @@ def row_functions(moments: RowMoments) -> dict[str, Float64[Tensor, "*rows"]]:
 
 
 def row_statistics(excluded: RowMoments, included: RowMoments, *, sink: str) -> RowStatistics:
-    """Of one block from its row moments (heads, tokens), without the sink and with it.
+    """The statistics of one block from its row moments (heads, tokens), without the sink and with it.
 
     Args:
         excluded, included: as `Scores.moments` gives them.

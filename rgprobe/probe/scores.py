@@ -100,7 +100,7 @@ class Visible:
         return self.rule(rows[:, None], keys[None, :]).expand(len(rows), len(keys))
 
     def extent(self, start: int, stop: int) -> Extent:
-        """Of rows start to stop; found on the CPU, whatever the device, because what is to be done depends on it."""
+        """Which keys rows start to stop see; found on the CPU, whatever the device, because what to do depends on it."""
         if (start, stop) not in self._extents:
             seen = self.between(torch.arange(start, stop), torch.arange(self.size))
             some, every = seen.any(0).nonzero().flatten(), seen.all(0)
@@ -180,7 +180,7 @@ class CoupledScores:
         return torch.cat(parts, 1).to(values.dtype)
 
     def _block_moments(self, start: int, stop: int) -> RowMoments:
-        """Of rows start to stop, over all keys but the sink, merged tile by tile."""
+        """Moments of rows start to stop, over all keys but the sink, merged tile by tile."""
         extent = self.visible.extent(start, stop)
         tiles = [self._tile_moments(start, stop, *ends, extent) for ends in self._tiles(extent, stop - start)]
         return reduce(merge_moments, tiles)
@@ -194,7 +194,7 @@ class CoupledScores:
         return list(pairwise(first + (last - first) * part // count for part in range(count + 1)))
 
     def _tile_moments(self, start: int, stop: int, first: int, last: int, extent: Extent) -> RowMoments:
-        """Of rows start to stop, over the keys first to last; masked left and right of what all rows see."""
+        """Moments of rows start to stop, over the keys first to last; masked left and right of what all rows see."""
         rows, keys = (torch.arange(*ends, device=self.queries.device) for ends in ((start, stop), (first, last)))
         if first == last:
             return self._nothing(stop - start)
@@ -207,12 +207,12 @@ class CoupledScores:
         return tile_moments((scores, *tiles[1:]), rows, keys, masked)
 
     def _nothing(self, count: int) -> RowMoments:
-        """Of so many rows over no key."""
+        """Moments of so many rows over no key."""
         empty = self._wide.expand(count, 1)[:, :0]
         return row_moments(empty.expand(self.queries.shape[0], count, 0), empty > 0, empty)
 
     def _sink_moments(self) -> RowMoments:
-        """Of all rows over key 0 alone."""
+        """Moments of all rows over key 0 alone."""
         scores = self._scores(slice(0, self.size), slice(0, 1))[..., 0].double()
         distances = torch.arange(self.size, device=scores.device, dtype=scores.dtype).expand_as(scores)
         nothing = torch.zeros_like(scores)

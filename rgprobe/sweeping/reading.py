@@ -17,7 +17,7 @@ PER_PROMPT = {"prompt", "seed", "draw", "token", "position"}  # what has such a 
 
 
 def read_statistics(path: Path) -> dict[str, xr.Dataset]:
-    """Of each diagnostic, the arrays that speak about all prompts together; equal to those of `open_flow`.
+    """By diagnostic, the arrays that speak about all prompts together; equal to those of `open_flow`.
 
     Raises:
         BadInput: no such file, or not a result.

@@ -19,14 +19,14 @@ WIDTH, OUTPUTS, DRAWS = 5, 7, 6000
 
 
 def _binary_information() -> float:
-    """Of two classes with probabilities 0.2 and 0.8, whose logits differ by 3 z."""
+    """Fisher information of two classes with probabilities 0.2 and 0.8, whose logits differ by 3 z."""
     tangents = torch.tensor([[2.0, -1.0]], dtype=torch.float64)
     log_p = torch.tensor([0.2, 0.8], dtype=torch.float64).log()
     return float(fisher_belief.categorical_information(tangents, log_p)[0, 0])
 
 
 def _even_information() -> float:
-    """Of V even classes with one-hot logits: the second eigenvalue of (1 - 1 1^T / V) / V."""
+    """Fisher information of V even classes with one-hot logits: the second eigenvalue of (1 - 1 1^T / V) / V."""
     information = fisher_belief.categorical_information(
         torch.eye(17, dtype=torch.float64), torch.full((17,), -math.log(17), dtype=torch.float64)
     )

@@ -39,7 +39,7 @@ def _standing(quantity: str) -> float:
 
 
 def _slope(quantity: str) -> float:
-    """Of the logarithm, per layer."""
+    """Slope of the logarithm, per layer."""
     found = plateau.plateau(_layers(RATIO)).values[quantity].values[0]
     return float(np.polyfit(np.arange(LAYERS), np.log(found), 1)[0])
 
@@ -53,7 +53,7 @@ def _networks() -> tuple[BeliefTrace, ...]:
 
 
 def _distance_to_init() -> float:
-    """Of layers that leave the tokens as they are, at the last transition."""
+    """Distance from initialisation of layers that leave the tokens as they are, at the last transition."""
     start = _networks()[0].states.values[:, :1]
     standing = plateau.plateau(planted_trace(states=np.repeat(start, DEPTH + 1, 1)))
     found = plateau.calibrate(standing, [plateau.plateau(trace) for trace in _networks()])

@@ -60,7 +60,7 @@ def _sibling_information() -> float:
 
 
 def _exact_sibling_information() -> float:
-    """Of the first two leaves, from the exact distribution of the symbol that makes them."""
+    """Mutual information of the first two leaves, from the exact distribution of the symbol that makes them."""
     above = np.full(RULES.vocabulary, 1 / RULES.vocabulary)
     for table in RULES.rules[:-1]:  # down the left edge of the tree
         above = np.bincount(

@@ -78,7 +78,7 @@ def _mixing_rate() -> float:
 
 
 def _dobrushin() -> float:
-    """Of uniform causal attention among 9 tokens: the first row holds key 0 alone, the last a ninth of it."""
+    """Coefficient of uniform causal attention among 9 tokens: the first row holds key 0 alone, the last a ninth of it."""
     return maps.dobrushin(torch.from_numpy(np.tri(9) / np.arange(1.0, 10.0)[:, None]))
 
 

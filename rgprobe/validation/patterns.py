@@ -52,7 +52,7 @@ def _similarity(scale: int) -> float:
 
 
 def _excess(scale: int) -> float:
-    """Of the random pattern over its own permutations."""
+    """Similarity of the random pattern beyond that of its own permutations."""
     measured = coarse_graining.coarse_graining(_planted(scale))
     null = measured.internal_nulls["permuted_rows"][f"same_{scale}"].mean("draw")
     return float((measured.values[f"same_{scale}"] - null).isel(block=2).mean())

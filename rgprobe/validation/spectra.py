@@ -37,7 +37,7 @@ def _dimension() -> float:
 
 
 def _dimension_of_recurring() -> float:
-    """Of directions in four dimensions, one per token, each of which recurs up to a noise far below any distance."""
+    """Dimension of directions in four dimensions, one per token, each of which recurs up to a noise far below any distance."""
     generator = np.random.default_rng(0)
     ids = generator.permutation(np.repeat(np.arange(TOKENS), OCCURRENCES))
     points = generator.standard_normal((TOKENS, 4))[ids] + 1e-3 * generator.standard_normal((len(ids), 4))
@@ -67,7 +67,7 @@ def _laws() -> Float64[np.ndarray, "samples 3"]:
 
 
 def _kurtosis(law: int | None) -> float:
-    """Of the outputs of networks over their weights, or of one of the laws."""
+    """Kurtosis of the outputs of networks over their weights, or of one of the laws."""
     samples = _outputs() if law is None else _laws()[:, law : law + 1]
     return float(nongaussianity.excess_kurtosis(samples, np.arange(len(samples)) % 100, 100).full[0])
 

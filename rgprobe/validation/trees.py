@@ -130,7 +130,7 @@ def _modularity() -> float:
 
 
 def _noise_modularity() -> float:
-    """Of independent scores, less that of their own permutations."""
+    """Modularity of independent scores, less that of their own permutations."""
     scores = SPREAD * np.random.default_rng(0).standard_normal((PATTERNS, SEARCHED, SEARCHED))
     weights = np.where(np.tri(SEARCHED, dtype=bool), np.exp(scores), 0.0)
     trace = planted_trace(graph=(weights / weights.sum(-1, keepdims=True))[:, None])

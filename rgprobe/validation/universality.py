@@ -38,7 +38,7 @@ def _labels() -> np.ndarray:
 
 
 def _half_width(icc: float) -> float:
-    """Of the 95% interval of the estimate, to the nearer side."""
+    """Half-width of the 95% interval of the estimate, to the nearer side."""
     low, high = planted_icc.exact(families=FAMILIES, members=MEMBERS, icc=icc, dim=WIDTH).estimate_interval
     return min(icc - low, high - icc)
 
