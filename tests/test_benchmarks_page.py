@@ -84,6 +84,11 @@ distances; a tree evaluates its costs itself, and those of every cluster that it
 - **Memory.** 9 N^2 bytes for costs, 20 N V for categorical beliefs (three copies: rows, masses, square roots).
 """
 
+CAPTION = """\
+*a: forward time against the number of tokens. b: largest error of a weight against forward time at one size; the line is the
+Pareto frontier. Dashed lines and hollow points are approximations.*
+"""
+
 
 def page() -> str:
     result = LadderResult.from_json(RECORD.read_text("utf-8"))
@@ -100,6 +105,7 @@ def page() -> str:
         f"| method | what it is | weights |\n|---|---|---|\n{rungs}\n{measured}",
         made,
         "![Time against tokens, and error against time](images/attention-ladder.svg)",
+        CAPTION,
         *(table.as_markdown() for table in tables(result)),
         *tree_parts(TreeResult.from_json(TREES.read_text("utf-8"))),
     ]
@@ -150,6 +156,10 @@ def test_the_trees_are_todays_cases():
 
 def test_the_figure_is_there():
     assert "</svg>" in FIGURE.read_text("utf-8")
+
+
+def test_the_figure_is_the_one_for_papers():
+    assert FIGURE.read_bytes() == (DOCS.parent / "figures" / "attention" / FIGURE.name).read_bytes()
 
 
 if __name__ == "__main__":

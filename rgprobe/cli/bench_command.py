@@ -132,9 +132,11 @@ def _attention(staging: Staging, asked: _Asked, report: Report) -> str:
     result = measure_ladder(options, on_progress=report)
     record.write_text(result.to_json(), "utf-8")
 
-    from rgprobe.plots.attention_ladder import save_ladder
+    from rgprobe.plots.paper import attention_ladder, rendered
 
-    save_ladder(result, drawings)
+    figure = attention_ladder(result)
+    for path in drawings:
+        path.write_bytes(rendered(figure, path.suffix[1:]))
     return "\n\n".join(table.as_text() for table in tables(result)) + "\n"
 
 

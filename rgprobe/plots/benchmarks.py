@@ -11,11 +11,28 @@ from matplotlib.style import context
 
 from rgprobe.benchmarks.run_cost import BARS, RunResult
 from rgprobe.benchmarks.sweep_overhead import BAR, PEER, SweepResult
-from rgprobe.plots.attention_ladder import GREY, STYLE
-from rgprobe.plots.style import MEASURED, SOURCES
+from rgprobe.plots.style import MEASURED, NULL_COLOURS, SOURCES
 
 __all__ = ["draw_runs", "draw_sweep", "save_figure"]
 
+INK, RULE = "#33373d", "#d9d7d0"
+GREY = NULL_COLOURS[0]
+STYLE = {
+    "font.size": 8.0,
+    "font.family": "sans-serif",
+    "text.color": INK,
+    "axes.labelcolor": INK,
+    "axes.edgecolor": RULE,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.titlelocation": "left",
+    "axes.titlesize": 9.0,
+    "xtick.color": INK,
+    "ytick.color": INK,
+    "xtick.minor.visible": False,
+    "svg.hashsalt": "rgprobe",
+    "pdf.fonttype": 42,
+}
 WAYS = {"run": ("default diagnostics", MEASURED), "attention": ("attention diagnostics", SOURCES[1])}
 
 

@@ -5,7 +5,8 @@ from dataclasses import replace
 import pytest
 from ladder_cases import made_up_result
 
-from rgprobe.plots.attention_ladder import LOOKS, draw_ladder, pareto_frontier, save_ladder
+from rgprobe.plots.paper import attention_ladder, rendered
+from rgprobe.plots.paper.ladder import LOOKS, pareto_frontier
 
 
 def words(axes):
@@ -13,24 +14,34 @@ def words(axes):
 
 
 def test_every_method_is_named_at_its_line():
-    left, right = draw_ladder(made_up_result()).axes
-    assert sorted(words(left)) == sorted(look[0] for look in LOOKS.values())
+    left, right = attention_ladder(made_up_result()).axes
+    assert sorted({look[0] for look in LOOKS.values()} - {*words(left)}) == []
+    assert len(words(left)) == len({*words(left)})
     assert "exact, common frame" in words(right)
     assert "textbook loop" not in words(right)  # over the budget there
 
 
 def test_times_are_relative_to_the_exact_form():
-    left, right = draw_ladder(made_up_result()).axes
+    left, right = attention_ladder(made_up_result()).axes
     exact = max(left.lines, key=lambda line: line.get_linewidth())
     assert list(exact.get_xdata()) == [4, 8, 16]
     assert list(exact.get_ydata()) == pytest.approx([1.0, 2.0, 4.0])
-    (point,) = [line for line in right.lines if line.get_markersize() == 7]
+    (point,) = [line for line in right.lines if line.get_markersize() == 4.5]
     assert point.get_xdata()[0] == pytest.approx(1.0)
+
+
+def test_approximations_are_dashed_on_the_left_and_hollow_on_the_right():
+    left, right = attention_ladder(made_up_result()).axes
+    dashed = [line for line in left.lines if line.get_linestyle() == "--"]
+    hollow = [line for line in right.lines if line.get_markerfacecolor() == "white"]
+    assert len(dashed) == sum(look[2] == "--" for look in LOOKS.values())
+    assert 0 < len(hollow) <= len(dashed)
 
 
 def test_one_size_can_be_drawn():
     result = made_up_result()
-    draw_ladder(replace(result, cells=tuple(c for c in result.cells if c.tokens == 16)))
+    left, _ = attention_ladder(replace(result, cells=tuple(c for c in result.cells if c.tokens == 16))).axes
+    assert {tuple(line.get_xdata()) for line in left.lines} == {(16,)}
 
 
 def test_frontier_ignores_differences_of_rounding():
@@ -38,9 +49,7 @@ def test_frontier_ignores_differences_of_rounding():
     assert pareto_frontier(points) == ("c", "a")
 
 
-def test_equal_results_make_equal_bytes(tmp_path):
-    for directory in ("one", "two"):
-        (tmp_path / directory).mkdir()
-        save_ladder(made_up_result(), [tmp_path / directory / f"ladder.{s}" for s in ("svg", "pdf")])
-    for name in ("ladder.svg", "ladder.pdf"):
-        assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
+@pytest.mark.parametrize("suffix", ["svg", "pdf", "png"])
+def test_equal_results_make_equal_bytes(suffix):
+    one, two = (rendered(attention_ladder(made_up_result()), suffix) for _ in range(2))
+    assert one == two

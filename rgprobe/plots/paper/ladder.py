@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 import numpy as np
@@ -10,7 +11,6 @@ from matplotlib.figure import Figure
 
 from rgprobe.models.bench.findings import ROUNDING
 from rgprobe.models.bench.result import EXACT_FORM, Cell, LadderResult
-from rgprobe.plots.attention_ladder import LOOKS, SPARED, growth_line, pareto_frontier
 from rgprobe.plots.paper.series import label_ends, log_axis
 from rgprobe.plots.paper.style import (
     DOUBLE,
@@ -23,12 +23,31 @@ from rgprobe.plots.paper.style import (
     paper_style,
     spread,
 )
-from rgprobe.plots.style import MEASURED
+from rgprobe.plots.style import MEASURED, NULL_COLOURS, SOURCES
 
-__all__ = ["attention_ladder"]
+__all__ = ["LOOKS", "attention_ladder", "pareto_frontier"]
 
 DECADES = tuple(10.0**k for k in range(-12, 13))
 SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+GREY, PAIRS, CUT = NULL_COLOURS[0], SOURCES[1], SOURCES[2]
+# name: label, colour, dashes, width. Colour says what a method is: transported pairs, the common frame, a part of it
+# left out, or no beliefs at all; a dashed line is an approximation.
+LOOKS: Mapping[str, tuple[str, str, str, float]] = {
+    "loop": ("textbook loop", PAIRS, "-", 1.2),
+    "pairs": ("pairs", PAIRS, "-", 1.2),
+    "cached": ("pairs, cached exp", PAIRS, "-", 1.2),
+    "first-order": ("pairs, first order", PAIRS, "--", 1.2),
+    "diagonal": ("pairs, diagonal", PAIRS, "--", 1.2),
+    "window-pairs": ("pairs, window", PAIRS, "--", 1.2),
+    "low-rank": ("low rank", CUT, "--", 1.2),
+    "window": ("window", CUT, "--", 1.2),
+    "common-frame": ("exact, common frame", MEASURED, "-", 2.4),
+    "parts": ("exact, frames given", MEASURED, "-", 1.2),
+    "dot-product-width": ("dot product, equal width", GREY, "-", 1.2),
+    "dot-product-dim": ("dot product, width K", GREY, ":", 1.2),
+}
+# Group elements are given to it, which all others work out: not a rival.
+SPARED = "parts"
 
 
 def attention_ladder(result: LadderResult) -> Figure:
@@ -46,9 +65,30 @@ def attention_ladder(result: LadderResult) -> Figure:
         return finished(figure)
 
 
+def pareto_frontier(points: Mapping[str, tuple[float, float]]) -> tuple[str, ...]:
+    """Names of those (time, error) that no other undercuts in both, fastest first; rounding of float32 counts as none.
+
+    Example:
+        >>> pareto_frontier({"fast": (1.0, 0.5), "exact": (2.0, 1e-6), "slow": (3.0, 1e-7), "bad": (4.0, 0.1)})
+        ('fast', 'exact')
+    """
+    chosen: list[str] = []
+    least = math.inf
+    for name, (_, error) in sorted(points.items(), key=lambda item: item[1]):
+        if max(error, ROUNDING) < least:
+            chosen.append(name)
+            least = max(error, ROUNDING)
+    return tuple(chosen)
+
+
+def _growth_line(result: LadderResult, name: str, dim: int) -> list[tuple[int, float]]:
+    """(tokens, seconds of the forward pass) of a method at one K, where it was measured."""
+    return sorted((c.tokens, c.forward.median) for c in result.cells if c.method == name and c.dim == dim and c.forward)
+
+
 def _time(axes: Axes, result: LadderResult) -> None:
     dim = int(result.options["growth_dim"])
-    lines = {name: line for name in LOOKS if (line := growth_line(result, name, dim))}
+    lines = {name: line for name in LOOKS if (line := _growth_line(result, name, dim))}
     fewest, unit = min(lines[EXACT_FORM])
     ends: dict[str, tuple[float, float]] = {}
     for name, line in lines.items():
@@ -152,4 +192,4 @@ def _staircase(frontier: list[tuple[float, float]], axes: Axes) -> tuple[list[fl
 
 
 def _seconds(cell: Cell) -> float:
-    return float("nan") if cell.forward is None else cell.forward.median
+    return math.nan if cell.forward is None else cell.forward.median
