@@ -1,6 +1,6 @@
 """Is the gauge model as good a language model as its standard twin, and which of its parts matter?
 
-    python analyses/matched_pair.py RUNS [--only pair|ablations|characters] [--workers 2]
+    python analyses/matched_pair.py RUNS [--only pair|ablations|rates|characters] [--workers 2]
     python analyses/matched_pair.py RUNS --step-time
     python analyses/matched_pair.py RUNS --by-position
     python analyses/matched_pair.py RUNS --table
@@ -14,6 +14,8 @@ prints the tables of docs/matched-pair.md. Equal data, batches, steps and optimi
   over keys, and with its successor values as well, so that the comparison does not credit divergences with what these do; and
   the gauge model without successor values.
 - ablations: one part of the gauge model changed at a time; seed 0, a third of the steps.
+- rates: both families at other peaks of the learning rate, so that neither is judged at a rate that suits the other; seed 0, a
+  third of the steps.
 - characters: the three of the pair again, 4 layers of width 128, context 64, 2,000 steps of 12 windows.
 """
 
@@ -62,6 +64,7 @@ ABLATIONS = {
     "standard twin with log-prior": WITH_PRIOR,
     "standard twin with log-prior and successor values": STANDARD,
 }
+RATES = (0.001, 0.0015, 0.006)  # beside the 0.003 of all others
 LABELS = {"ablations/none": "gauge, nothing changed"}
 
 
@@ -85,6 +88,10 @@ def runs(root: Path) -> Iterator[tuple[str, TrainingOptions]]:
     yield "ablations", replace(third, out=root / "ablations" / "standard", family="standard")
     for name, settings in ABLATIONS.items():
         yield "ablations", replace(third, out=root / "ablations" / _slug(name), family="gauge", settings=settings)
+    for rate in RATES:
+        for family in ("standard", "gauge"):
+            out = root / "rates" / family / f"{rate:g}"
+            yield "rates", replace(third, out=out, family=family, learning_rate=rate)
     small = {"level": "character", "layers": 4, "heads": 8, "context": 64, "batch": 12}
     for seed in SEEDS:
         for name, choice in twins.items():
@@ -96,7 +103,7 @@ def main() -> None:
     """Train what is missing and summarise, or time steps, or print tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("root", type=Path, metavar="RUNS")
-    parser.add_argument("--only", choices=["pair", "ablations", "characters"])
+    parser.add_argument("--only", choices=["pair", "ablations", "rates", "characters"])
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--step-time", action="store_true")
     parser.add_argument("--by-position", action="store_true")
@@ -186,6 +193,7 @@ def tables(summary: dict[str, Any]) -> Iterator[str]:
         ["ablations", "parameters", "validation loss", "test loss"],
         [_ablation_row(key, run) for key, run in found.items() if key.startswith("ablations")],
     )
+    yield _rates_table(found)
     yield from _seeds_tables(_grouped(found, "characters"), "characters, nats per character")
     if "by_position" in summary:
         yield _position_table(summary["by_position"])
@@ -240,6 +248,17 @@ def _difference_row(name: str, other: dict[str, dict[str, Any]], gauge: dict[str
     mean = differences.mean()
     interval = f"{mean - half:+.4f} to {mean + half:+.4f}" if len(seeds) > 1 else "one seed"
     return [f"gauge - {name} ({len(seeds)} seeds)", f"{mean:+.4f}", interval]
+
+
+def _rates_table(found: dict[str, dict[str, Any]]) -> str:
+    """Test loss by peak learning rate; the rate of all other runs is that of their options."""
+    usual = TrainingOptions(out=Path("unused")).learning_rate
+    rates = sorted([usual, *RATES])
+    rows = []
+    for family, key in (("standard", "ablations/standard"), ("gauge", "ablations/none")):
+        runs_of = {usual: found.get(key), **{rate: found.get(f"rates/{family}/{rate:g}") for rate in RATES}}
+        rows.append([family, *("" if (run := runs_of[rate]) is None else f"{run['test']:.4f}" for rate in rates)])
+    return _markdown(["test loss by peak learning rate", *(f"{rate:g}" for rate in rates)], rows)
 
 
 def _position_table(found: dict[str, Any]) -> str:

@@ -280,10 +280,7 @@ class Probe:
 
     @contextmanager
     def randomised(self, seed: int) -> Iterator[Probe]:
-        """This architecture with freshly initialised weights, for the duration of a `with` block.
-
-        See `rgprobe.probe.reinitialise`.
-        """
+        """This architecture with freshly initialised weights, inside a `with` block; see `rgprobe.probe.reinitialise`."""
         from rgprobe.probe.reinitialise import random_initialisation
 
         with random_initialisation(self, seed) as probe:

@@ -15,7 +15,7 @@ from matplotlib.patches import Patch
 from rgprobe.errors import OptionError
 from rgprobe.plots.arrays import node, quantity_label, select
 from rgprobe.plots.depth_series import Band, DepthSeries, depth_series
-from rgprobe.plots.paper.series import depth_axis, draw_series, label_ends, null_style, refused, value_axis
+from rgprobe.plots.paper.series import depth_axis, draw_series, label_ends, null_label, null_style, refused, value_axis
 from rgprobe.plots.paper.style import (
     DOUBLE,
     FINE,
@@ -203,12 +203,8 @@ def _named(axes: Axes, series: DepthSeries) -> None:
     """The lines of a panel, named at their right ends."""
     ends = {"measured": (_last_finite(series.value), MEASURED)}
     for index, (name, band) in enumerate(series.nulls.items()):
-        ends[NULL_WORDS.get(name, quantity_label(name))] = (_last_finite(band.mean), null_style(index)[0])
+        ends[null_label(name)] = (_last_finite(band.mean), null_style(index)[0])
     label_ends(axes, ends)
-
-
-NULL_WORDS = {"random_init": "random init.", "scaled_init": "scaled init.",
-              "shuffled_tokens": "shuffled", "random_directions": "random dir."}  # fmt: skip
 
 
 def _last_finite(values: np.ndarray) -> float:

@@ -14,9 +14,11 @@ from rgprobe.plots.paper.style import FINE, RULE, spread
 from rgprobe.plots.scales import log_ticks, value_limits
 from rgprobe.plots.style import MEASURED, NULL_COLOURS
 
-__all__ = ["depth_axis", "draw_series", "label_ends", "log_axis", "null_style", "refused", "value_axis"]
+__all__ = ["depth_axis", "draw_series", "label_ends", "log_axis", "null_label", "null_style", "refused", "value_axis"]
 
 NULL_DASHES = ((0, (4, 2)), (0, (1, 1.5)), (0, (4, 1.5, 1, 1.5)), (0, (7, 2)))
+NULL_WORDS = {"random_init": "random init.", "scaled_init": "scaled init.",
+              "shuffled_tokens": "shuffled", "random_directions": "random dir."}  # fmt: skip
 LONGEST_MARKED = 40  # depths up to which every one has a dot
 LONGEST_LABEL = 25  # characters beside a panel
 LINE = 7.5  # points between two labels beside lines
@@ -67,6 +69,16 @@ def _alone(values: np.ndarray) -> np.ndarray:
     """Where a value has no neighbour, so that an area between curves would not show its interval."""
     known = np.concatenate([[False], np.isfinite(values), [False]])
     return known[1:-1] & ~known[:-2] & ~known[2:]
+
+
+def null_label(name: str) -> str:
+    """A null model in the two words that fit beside the end of a line.
+
+    Example:
+        >>> null_label("random_init"), null_label("permuted_rows")
+        ('random init.', 'permuted rows')
+    """
+    return NULL_WORDS.get(name, quantity_label(name))
 
 
 def null_style(index: int, tints: Sequence[str] = NULL_COLOURS) -> tuple[str, object]:
