@@ -22,29 +22,30 @@ from jaxtyping import Float64
 
 from rgprobe.diagnostics.pooling import MINIMUM_POOLED, Estimates
 from rgprobe.diagnostics.record import Diagnostic, Measurement, Quantity, reduction
-from rgprobe.probe.truncation import FACTORS
+from rgprobe.probe.truncation import CUTOFFS, FACTORS, FITTED
 from rgprobe.tracing import BeliefTrace
 
 __all__ = ["DIAGNOSTIC", "excess_kurtosis", "feature_rg"]
 
-WAYS = {"principal": "leading principal directions", "paired": "clusters of correlated coordinates"}
+WORDS = {"principal": "leading principal directions", "paired": "clusters of correlated coordinates"}
+# the whole, cutoff 1, is the same by either scheme
+KURTOSES = [("principal", cutoff) for cutoff in CUTOFFS] + [("paired", factor) for factor in FACTORS]
 
 
 def feature_rg(trace: BeliefTrace) -> Measurement:
-    """Divergence by way and cutoff, kurtosis by way and cutoff; the null draws are random subspaces."""
+    """Divergence by scheme and factor, kurtosis by scheme and cutoff; the null draws are random subspaces."""
     collected = reduction(trace, "truncation")
     values, null = xr.Dataset(), xr.Dataset()
-    for way in WAYS:
+    for scheme in FITTED:
         for factor in FACTORS:
-            values[f"{way}_{factor}"] = collected["kl"].sel(scheme=way, factor=factor, drop=True)
+            values[f"{scheme}_{factor}"] = collected["kl"].sel(scheme=scheme, factor=factor, drop=True)
             blind = collected["kl"].sel(scheme="random", factor=factor, drop=True)
-            null[f"{way}_{factor}"] = blind.expand_dims("draw")
-    for way in WAYS:
-        for cutoff in (1, *FACTORS)[way == "paired" :]:  # the whole is the same by either way
-            second, fourth = (
-                collected[f"{name}_moment"].sel(way=way, cutoff=cutoff).values for name in ("second", "fourth")
-            )
-            values[_kurtosis_name(way, cutoff)] = (("prompt", "state"), _pooled(second, fourth))
+            null[f"{scheme}_{factor}"] = blind.expand_dims("draw")
+    for scheme, cutoff in KURTOSES:
+        second, fourth = (
+            collected[f"{name}_moment"].sel(fitted_scheme=scheme, cutoff=cutoff).values for name in ("second", "fourth")
+        )
+        values[_kurtosis_name(scheme, cutoff)] = (("prompt", "state"), _pooled(second, fourth))
     details = collected[["variance_kept"]].mean("prompt")
     return Measurement(values, details, internal_nulls={"random_subspace": null})
 
@@ -75,8 +76,8 @@ def _pooled(second: np.ndarray, fourth: np.ndarray) -> np.ndarray:
     return out
 
 
-def _kurtosis_name(way: str, cutoff: int) -> str:
-    return f"{'paired_' if way == 'paired' else ''}kurtosis_{cutoff}"
+def _kurtosis_name(scheme: str, cutoff: int) -> str:
+    return f"{'paired_' if scheme == 'paired' else ''}kurtosis_{cutoff}"
 
 
 DIAGNOSTIC = Diagnostic(
@@ -86,16 +87,19 @@ DIAGNOSTIC = Diagnostic(
     depth="state",
     quantities=(
         *(
-            Quantity(f"{way}_{factor}", "nats", f"KL(p_full || p_cut), states projected on 1/{factor} as {words}")
-            for way, words in WAYS.items()
+            Quantity(
+                f"{scheme}_{factor}", "nats", f"KL(p_full || p_cut), states projected on 1/{factor} as {WORDS[scheme]}"
+            )
+            for scheme in FITTED
             for factor in FACTORS
         ),
         *(
             Quantity(
-                _kurtosis_name(way, cutoff), "1", f"excess kurtosis of the field left at cutoff {cutoff}, by {words}"
+                _kurtosis_name(scheme, cutoff),
+                "1",
+                f"excess kurtosis of the field left at cutoff {cutoff}, by {WORDS[scheme]}",
             )
-            for way, words in WAYS.items()
-            for cutoff in (1, *FACTORS)[way == "paired" :]
+            for scheme, cutoff in KURTOSES
         ),
     ),
     requires=frozenset({"truncation"}),

@@ -26,9 +26,13 @@ PER_BUDGET = 7  # traces of a view that depend on the cut
 def panels(views: Sequence[View], width: int) -> list[Panel]:
     """Axes of each view, in the order text, tree, matrix."""
     columns = max(12, int((width - 40 - GUTTER * (len(views) - 1)) / len(views) / CHARACTER))
-    numbered = [[(f"x{a}".removesuffix("1") if a == 1 else f"x{a}", f"y{a}".removesuffix("1") if a == 1 else f"y{a}")
-                 for a in range(3 * v + 1, 3 * v + 4)] for v in range(len(views))]  # fmt: skip
-    return [Panel(text, tree, matrix, columns) for text, tree, matrix in numbered]
+    pairs = [[(f"x{suffix}", f"y{suffix}") for suffix in _axis_suffixes(v)] for v in range(len(views))]
+    return [Panel(text, tree, matrix, columns) for text, tree, matrix in pairs]
+
+
+def _axis_suffixes(view: int) -> list[str]:
+    """Numbers of a view's axes, in the order text, tree, matrix; plotly calls its first axes x and y without one."""
+    return ["" if number == 1 else str(number) for number in range(3 * view + 1, 3 * view + 4)]
 
 
 def explorer_figure(views: Sequence[View], *, budget: float, collapse: bool, width: int) -> go.Figure:
@@ -97,7 +101,7 @@ def figure_layout(views: Sequence[View], width: int) -> dict[str, Any]:
     tree_top = rows / inner
     for v, (view, (left, right)) in enumerate(zip(views, _spans(len(views), width), strict=True)):
         n, span = view.tree.n_leaves, right - left
-        text, tree, matrix = ("" if a == 1 else str(a) for a in range(3 * v + 1, 3 * v + 4))
+        text, tree, matrix = _axis_suffixes(v)
         bare = {"visible": False, "fixedrange": True}
         across = {"showgrid": False, "showticklabels": False, "ticks": "", "range": [n - 0.5, -0.5]}
         layout |= {

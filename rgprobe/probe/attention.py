@@ -26,7 +26,7 @@ __all__ = ["LARGEST_WHOLE", "SINK_POLICIES", "AttentionCollector", "attention_mo
 # bytes of one block's scores in float32; above, tiles are quicker: transformer_lens holds about five such tensors at once
 LARGEST_WHOLE = 2**21
 LARGEST_REFUSED = 2**32  # where queries and keys cannot be had, scores as a whole are tolerated up to here
-WAYS = ("scores", "queries and keys")
+SCORES, QUERIES_AND_KEYS = WAYS = ("scores", "queries and keys")
 SAME = {torch.bfloat16: 0.1, torch.float16: 0.02}  # relative; otherwise 1e-3
 TRIAL = 24  # tokens
 
@@ -39,11 +39,11 @@ def way_of(probe: Probe, tokens: int) -> str:
     """
     size = 4 * probe.n_heads * tokens**2
     if size <= LARGEST_WHOLE or probe.source.kind == "activations":
-        return WAYS[0]
+        return SCORES
     if (refusal := _refusal_of(probe)) is None:
-        return WAYS[1]
+        return QUERIES_AND_KEYS
     if size <= LARGEST_REFUSED:
-        return WAYS[0]
+        return SCORES
     raise NumericalRefusal(
         f"attention of {probe.name} over {tokens:,} tokens", expected=f"{refusal.expected}, or scores of at most 4 GiB a block",
         received=refusal.received, remedy="use shorter prompts",
@@ -70,7 +70,7 @@ class AttentionCollector:
     """
 
     def __init__(
-        self, probe: Probe, positions: Int[Tensor, "positions"], *, sink: str, way: str = WAYS[0], collects: bool = True
+        self, probe: Probe, positions: Int[Tensor, "positions"], *, sink: str, way: str = SCORES, collects: bool = True
     ) -> None:
         self.probe = probe
         self.positions = positions.to(probe.device)
@@ -83,14 +83,14 @@ class AttentionCollector:
 
     def hooks(self) -> list[tuple[str, Hook]]:
         """What to attach; nothing where queries and keys are handed over by the pass itself."""
-        if self.way == WAYS[1] or not self.collects:
+        if self.way == QUERIES_AND_KEYS or not self.collects:
             return []
         source = "hook_attn_scores" if self.probe.hook_gives_scores else "hook_pattern"
         return [(f"blocks.{block}.attn.{source}", self._read) for block in range(self.probe.n_blocks)]
 
     def stream(self, ids: Int[Tensor, " tokens"], hooks: Sequence[tuple[str, Hook]]) -> None:
         """One pass with these hooks, its own among them, up to the last state."""
-        if self.way == WAYS[0]:
+        if self.way == SCORES:
             self.probe.stream(ids, list(hooks))
         else:
             stream_fused(self.probe, ids, hooks, self._meet if self.collects else None)

@@ -30,13 +30,15 @@ from rgprobe.probe.perturbing import changed_predictions, evenly_spaced
 from rgprobe.probe.population import Population, population
 from rgprobe.probe.prompts import EncodedPrompt, prompt_seed
 
-__all__ = ["FACTORS", "SCHEMES", "truncation", "truncation_cost", "visited_states"]
+__all__ = ["CUTOFFS", "FACTORS", "FITTED", "SCHEMES", "truncation", "truncation_cost", "visited_states"]
 
 FACTORS = (2, 4, 8, 16)
-SCHEMES = ("principal", "paired", "random")
+FITTED = ("principal", "paired")  # to a population
+SCHEMES = (*FITTED, "random")
+CUTOFFS = (1, *FACTORS)  # 1 is the whole field
 MOST = 7  # states that are cut
 
-_FITTED: WeakKeyDictionary[Population, list[FeatureCut]] = WeakKeyDictionary()
+_CUTS: WeakKeyDictionary[Population, dict[str, list[FeatureCut]]] = WeakKeyDictionary()
 
 
 def truncation(probe: Probe, prompt: EncodedPrompt, recorded: Int[Tensor, " positions"], sink: str) -> xr.Dataset:
@@ -45,36 +47,43 @@ def truncation(probe: Probe, prompt: EncodedPrompt, recorded: Int[Tensor, " posi
     Returns:
         kl (scheme, factor, state), nats: mean over the recorded tokens of KL(p_full || p_cut), all tokens of that state (but
         the sink, by policy) being projected on 1 / factor of the dimensions; variance_kept in the same dims; second and fourth
-        moments (scheme, cutoff, state) of the field that is left, cutoff 1 being the whole. NaN for states not visited, and
-        for widths below 2 x the largest factor.
+        moments (fitted_scheme, cutoff, state) of the field that is left, cutoff 1 being the whole. NaN for states not
+        visited, and for widths below 2 x the largest factor.
     """
     visited = visited_states(probe)
     shape = (len(SCHEMES), len(FACTORS), probe.n_blocks + 1)
     kl, kept = np.full(shape, np.nan), np.full(shape, np.nan)
-    moments = np.full((2, 2, 1 + len(FACTORS), shape[-1]), np.nan)
+    moments = np.full((2, len(FITTED), len(CUTOFFS), shape[-1]), np.nan)
     first = 1 if sink == "exclude" and len(prompt) > 1 else 0
     if probe.width >= 2 * FACTORS[-1]:
         generator = torch.Generator().manual_seed(prompt_seed(prompt.ids))
         whole = changed_predictions(probe, prompt.ids, recorded)
         for state in visited:
             everywhere = population(probe, state, visited)
-            cuts = [*_fitted(everywhere), *(random_cut(everywhere.points, f, generator) for f in FACTORS)]
-            own = _Projected(cuts[1:], first)
+            fitted = _fitted(everywhere)
+            cuts = [each for scheme in FITTED for each in fitted[scheme][1:]]
+            cuts += [random_cut(everywhere.points, factor, generator) for factor in FACTORS]
+            own = _Projected(cuts, first)
             cut = changed_predictions(
-                probe, prompt.ids, recorded, point=probe.state_hook(state), change=own, copies=len(cuts) - 1
+                probe, prompt.ids, recorded, point=probe.state_hook(state), change=own, copies=len(cuts)
             )
             kl[..., state] = categorical.kl(whole, cut).mean(-1).view(len(SCHEMES), -1)
             kept[..., state] = own.variance_kept.view(len(SCHEMES), -1)
-            found = [field_moments(own.states, each) for each in (*cuts[:5], cuts[0], *cuts[5:9])]
-            moments[..., state] = np.array(found).T.reshape(2, 2, -1)
+            for index, scheme in enumerate(FITTED):
+                moments[:, index, :, state] = np.transpose([field_moments(own.states, each) for each in fitted[scheme]])
     return xr.Dataset(
         {
             "kl": (("scheme", "factor", "state"), kl),
             "variance_kept": (("scheme", "factor", "state"), kept),
-            "second_moment": (("way", "cutoff", "state"), moments[0]),
-            "fourth_moment": (("way", "cutoff", "state"), moments[1]),
+            "second_moment": (("fitted_scheme", "cutoff", "state"), moments[0]),
+            "fourth_moment": (("fitted_scheme", "cutoff", "state"), moments[1]),
         },
-        coords={"scheme": list(SCHEMES), "factor": list(FACTORS), "way": list(SCHEMES[:2]), "cutoff": [1, *FACTORS]},
+        coords={
+            "scheme": list(SCHEMES),
+            "factor": list(FACTORS),
+            "fitted_scheme": list(FITTED),
+            "cutoff": list(CUTOFFS),
+        },
     )
 
 
@@ -105,14 +114,15 @@ class _Projected:
         return changed
 
 
-def _fitted(everywhere: Population) -> list[FeatureCut]:
-    """The whole, then principal cuts and paired ones by factor; fitted once to a population."""
-    if everywhere not in _FITTED:
+def _fitted(everywhere: Population) -> dict[str, list[FeatureCut]]:
+    """By scheme the whole, which is the same by either, then its cuts by factor; fitted once to a population."""
+    if everywhere not in _CUTS:
         points = everywhere.points
         directions = principal_directions(points)
         levels = paired_units(points, len(FACTORS))
-        _FITTED[everywhere] = [
-            *(principal_cut(points, directions, factor) for factor in (1, *FACTORS)),
-            *(paired_cut(points, clusters) for clusters in levels),
-        ]
-    return _FITTED[everywhere]
+        whole = principal_cut(points, directions, 1)
+        _CUTS[everywhere] = {
+            "principal": [whole, *(principal_cut(points, directions, factor) for factor in FACTORS)],
+            "paired": [whole, *(paired_cut(points, clusters) for clusters in levels)],
+        }
+    return _CUTS[everywhere]

@@ -133,11 +133,12 @@ def test_feature_rg_of_a_run_has_its_null_and_its_kurtosis():
     probe = rg.load(tiny_models.llama(hidden_size=32))
     prompts = tiny_models.random_prompts(6, 9)
     measured = d33.feature_rg(rg.trace(probe, prompts, collect=["truncation"]))
-    assert set(measured.internal_nulls["random_subspace"]) == {f"{way}_{f}" for way in d33.WAYS for f in (2, 4, 8, 16)}
+    names = {f"{scheme}_{factor}" for scheme in truncation.FITTED for factor in (2, 4, 8, 16)}
+    assert set(measured.internal_nulls["random_subspace"]) == names
     assert measured.internal_nulls["random_subspace"]["principal_4"].dims == ("draw", "prompt", "state")
     assert measured.values["principal_2"].notnull().all()
     collected = rg.trace(probe, prompts, collect=["truncation"]).reductions["truncation"]
-    whole = collected.sel(way="principal", cutoff=1).mean("prompt")
+    whole = collected.sel(fitted_scheme="principal", cutoff=1).mean("prompt")
     expected = whole["fourth_moment"] / whole["second_moment"] ** 2 - 3
     np.testing.assert_allclose(measured.values["kurtosis_1"].mean("prompt"), expected, rtol=1e-10)
     narrow = d33.feature_rg(rg.trace(rg.load(tiny_models.llama()), prompts, collect=["truncation"]))
@@ -146,7 +147,7 @@ def test_feature_rg_of_a_run_has_its_null_and_its_kurtosis():
 
 def test_kurtosis_of_few_prompts_is_refused():
     dims, shape = ("prompt", "state"), (4, 3)
-    moments = xr.DataArray(np.ones((4, 2, 5, 3)), dims=("prompt", "way", "cutoff", "state"))
+    moments = xr.DataArray(np.ones((4, 2, 5, 3)), dims=("prompt", "fitted_scheme", "cutoff", "state"))
     collected = xr.Dataset(
         {
             "kl": (("prompt", "scheme", "factor", "state"), np.ones((4, 3, 4, 3))),
@@ -157,7 +158,7 @@ def test_kurtosis_of_few_prompts_is_refused():
         coords={
             "scheme": list(truncation.SCHEMES),
             "factor": [2, 4, 8, 16],
-            "way": list(d33.WAYS),
+            "fitted_scheme": list(truncation.FITTED),
             "cutoff": [1, 2, 4, 8, 16],
         },
     )
