@@ -193,7 +193,8 @@ def tables(summary: dict[str, Any]) -> Iterator[str]:
         ["ablations", "parameters", "validation loss", "test loss"],
         [_ablation_row(key, run) for key, run in found.items() if key.startswith("ablations")],
     )
-    yield _rates_table(found)
+    if any(key.startswith("rates/") for key in found):
+        yield _rates_table(found)
     yield from _seeds_tables(_grouped(found, "characters"), "characters, nats per character")
     if "by_position" in summary:
         yield _position_table(summary["by_position"])
