@@ -24,6 +24,8 @@ from claims import CLAIMS, END, TREND, Against, Claim, Reading, verdict
 import rgprobe as rg
 from rgprobe.diagnostics import available
 
+COLOURS = ("#2b7bba", "#d1662c", "#16907a", "#b0609a")
+
 
 def main() -> None:
     """Read, decide, write."""
@@ -197,9 +199,6 @@ def draw(flows: Sequence[rg.RGFlow], path: Path) -> None:
 def _defined(results: Sequence[rg.RGFlow], claim: Claim) -> bool:
     reading = read(results, claim)
     return reading is not None and not _missing(reading.value)
-
-
-COLOURS = ("#2b7bba", "#d1662c", "#16907a", "#b0609a")
 
 
 def _panel(panel: Any, flows: Sequence[rg.RGFlow], claim: Claim) -> None:

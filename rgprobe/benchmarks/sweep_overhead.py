@@ -105,7 +105,7 @@ class SweepResult:
 
 
 @dataclass(frozen=True)
-class Instant:
+class _Instant:
     """What a run gives, as far as a sweep is concerned."""
 
     def save(self, path: Path) -> None:
@@ -113,9 +113,9 @@ class Instant:
         write_bytes(path, CONTENT)
 
 
-def instantly(item: Item) -> Any:
+def _instantly(item: Item) -> Any:
     """Measure nothing. Workers find it by its name."""
-    return Instant()
+    return _Instant()
 
 
 def measure_sweep(
@@ -147,10 +147,10 @@ def _measured(count: int, workers: int, folder: Path) -> Iterator[SweepTiming]:
     serial, local = folder / "serial", folder / "local"
     serial.mkdir()
     local.mkdir()
-    work = partial(measure_item, directory=serial, measure=instantly)
+    work = partial(measure_item, directory=serial, measure=_instantly)
     yield _timed("one process", count, partial(_swept, items, InProcess(work), serial))
     yield _timed("one process, results there", count, partial(_swept, items, InProcess(work), serial))
-    pool = LocalWorkers(workers, partial(measure_item, directory=local, measure=instantly))
+    pool = LocalWorkers(workers, partial(measure_item, directory=local, measure=_instantly))
     try:
         _swept(items[:workers], pool, local)  # workers come up
         rest = items[workers:]

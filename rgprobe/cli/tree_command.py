@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from rgprobe.condensation import CondensationTree
     from rgprobe.tracing import BeliefTrace
 
-__all__ = ["tree_command"]
+__all__ = ["Format", "tree_command"]
 
 
 class Format(StrEnum):

@@ -6,7 +6,7 @@ import json
 from dataclasses import dataclass
 from importlib.resources import files
 
-__all__ = ["SAME_LAST_WORD", "SHARED_WORDS", "Family", "labelled_prompts", "load_families"]
+__all__ = ["SAME_LAST_WORD", "SHARED_WORDS", "Family", "labelled_prompts", "last_word", "load_families"]
 
 # how the label of a group of controls begins; every other label names a family
 SHARED_WORDS, SAME_LAST_WORD = "words: ", "last: "

@@ -16,7 +16,7 @@ from jaxtyping import Float
 from rgprobe.diagnostics.record import Diagnostic, Measurement, Quantity
 from rgprobe.tracing import BeliefTrace
 
-__all__ = ["DIAGNOSTIC", "angles", "debiased_cka", "plateau"]
+__all__ = ["DIAGNOSTIC", "angles", "calibrate", "debiased_cka", "plateau"]
 
 
 def plateau(trace: BeliefTrace) -> Measurement:

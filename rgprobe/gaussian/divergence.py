@@ -18,12 +18,12 @@ from rgprobe.gaussian.whitening import Measured, measured
 
 __all__ = ["jeffreys", "kl", "pairwise_kl", "pairwise_product_kl"]
 
-# About 24 float64 matrices (vectors, if diagonal) per pair are alive at once; this bounds them to a quarter of a
-# gigabyte.
-WORKING_BYTES = 2**28
-# Frobenius norm of the whitened difference below which the eigenvalue form is taken.
-NEAR = 0.5
+# float64 matrices (vectors, if diagonal) per pair that are alive at once
 ARRAYS_PER_PAIR = 24
+# a quarter of a gigabyte, which bounds them
+WORKING_BYTES = 2**28
+# Frobenius norm of the whitened difference below which the eigenvalue form is taken
+NEAR = 0.5
 
 
 def kl(p: Gaussian, q: Gaussian) -> Float64[Tensor, "*batch"]:

@@ -18,7 +18,7 @@ import torch
 from jaxtyping import Float64
 from torch import Tensor
 
-__all__ = ["DoubleDouble", "difference", "one_slice", "product", "sliced_product", "two_sum"]
+__all__ = ["DoubleDouble", "difference", "one_slice", "product", "slice_bits", "sliced_product", "two_sum"]
 
 DoubleDouble = tuple[Tensor, Tensor]
 

@@ -67,17 +67,17 @@ def depth_series(arrays: xr.Dataset) -> DepthSeries:
     sink, dim = policy_sink(arrays), depth_dim(arrays)
     chosen = arrays if sink is None else arrays.sel(sink=sink)
     headed = "head" in chosen["value"].dims
-    value = over_heads(chosen["value"])
+    value = _over_heads(chosen["value"])
     nulls = items(arrays, "null_model") if "null" in arrays else []
-    others = {name: over_heads(arrays["value"].sel(sink=name)) for name in items(arrays, "sink") if name != sink}
+    others = {name: _over_heads(arrays["value"].sel(sink=name)) for name in items(arrays, "sink") if name != sink}
     return DepthSeries(
         dim=dim,
         depths=arrays[dim].values if dim in arrays.coords else np.arange(arrays.sizes[dim]),
         units=unit_label(arrays),
         sink=sink,
         value=value,
-        low=over_heads(chosen["value_low"]),
-        high=over_heads(chosen["value_high"]),
+        low=_over_heads(chosen["value_low"]),
+        high=_over_heads(chosen["value_high"]),
         verdict=None if headed else chosen["verdict"].values.astype(str),
         heads=chosen["value"].transpose(dim, "head").values.astype(float) if headed else None,
         nulls={name: _band(chosen.sel(null_model=name)) for name in nulls},
@@ -85,10 +85,10 @@ def depth_series(arrays: xr.Dataset) -> DepthSeries:
     )
 
 
-def over_heads(values: xr.DataArray) -> np.ndarray:
+def _over_heads(values: xr.DataArray) -> np.ndarray:
     """Mean over heads, where there are any."""
     return (values.mean("head") if "head" in values.dims else values).values.astype(float)
 
 
 def _band(arrays: xr.Dataset) -> Band:
-    return Band(over_heads(arrays["null"]), over_heads(arrays["null_low"]), over_heads(arrays["null_high"]))
+    return Band(_over_heads(arrays["null"]), _over_heads(arrays["null_low"]), _over_heads(arrays["null_high"]))

@@ -16,7 +16,7 @@ from rgprobe.plots.explorer_figure import sliding_figure
 from rgprobe.plots.explorer_view import Source, View, checked, sources_of
 from rgprobe.rg_flow import RGFlow
 
-__all__ = ["explore"]
+__all__ = ["explore", "first_depth", "views_at"]
 
 BUDGETS = (0.05, 0.1, 0.25, 0.5)
 Shown = RGFlow | CondensationTree | Sequence[RGFlow] | Sequence[CondensationTree] | Mapping[str, Any]
@@ -75,13 +75,13 @@ def explore(
                           remedy="compare depths of one source, or sources at one depth")  # fmt: skip
     for source in sources:
         checked("prompt", prompt, len(source.prompts))
-    if widgets_wanted(widget):
+    if _widgets_wanted(widget):
         build = import_module("rgprobe.plots.explorer_widgets").explorer_widget
         return build(sources, prompt=prompt, depth=depth, budget=budget, collapse=collapse, width=width)
     return _plain(sources, prompt, depth, budget, collapse, width)
 
 
-def widgets_wanted(asked: bool | None) -> bool:
+def _widgets_wanted(asked: bool | None) -> bool:
     """Whether to make a widget: where one can be shown, unless told otherwise.
 
     Raises:

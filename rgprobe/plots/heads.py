@@ -46,8 +46,8 @@ def head_map(
     figure.update_layout(template=template(), height=max(240, min(560, 120 + 26 * tallest)), showlegend=False)
     for column, each in enumerate(arrays.values(), start=1):
         figure.add_traces(_traces(each), rows=1, cols=column)
-        figure.update_xaxes(**depth_axis("block", items_or_range(each, "block")), showgrid=False, row=1, col=column)
-        heads = items_or_range(each, "head")
+        figure.update_xaxes(**depth_axis("block", _items_or_range(each, "block")), showgrid=False, row=1, col=column)
+        heads = _items_or_range(each, "head")
         figure.update_yaxes(title="head" if column == 1 else None, tickvals=heads, autorange="reversed", showgrid=False,
                             row=1, col=column)  # fmt: skip
     values = np.concatenate([each["value"].values.ravel() for each in arrays.values()]).astype(float)
@@ -61,7 +61,7 @@ def head_map(
     return figure
 
 
-def items_or_range(arrays: xr.Dataset, dim: str) -> np.ndarray:
+def _items_or_range(arrays: xr.Dataset, dim: str) -> np.ndarray:
     """Coordinate of a dimension, or its indices."""
     return arrays[dim].values if dim in arrays.coords else np.arange(arrays.sizes[dim])
 
@@ -107,7 +107,7 @@ def _centred(low: float, high: float, midpoint: float, reach: float) -> list[lis
 def _traces(arrays: xr.Dataset) -> list[go.Heatmap | go.Scatter]:
     value = arrays["value"].transpose("head", "block")
     z = value.values.astype(float)
-    blocks, heads = items_or_range(arrays, "block"), items_or_range(arrays, "head")
+    blocks, heads = _items_or_range(arrays, "block"), _items_or_range(arrays, "head")
     verdict = arrays["verdict"].transpose("head", "block").values.astype(str)
     cells = go.Heatmap(
         x=blocks, y=heads, z=z, coloraxis="coloraxis", xgap=1, ygap=1, text=_written(z), customdata=_hover(arrays, verdict),

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from rgprobe.probe.model import Hook, Probe
 
-__all__ = ["RIDGE", "Coordinates", "PopulationCollector", "population_coordinates"]
+__all__ = ["RIDGE", "Coordinates", "PopulationCollector", "population_coordinates", "without_sink"]
 
 RIDGE = 1e-3
 # below this share of the largest variance a direction is rounding

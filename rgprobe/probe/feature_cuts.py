@@ -74,13 +74,13 @@ def principal_directions(points: Float64[Tensor, "n d"]) -> Float64[Tensor, "d d
 
 def principal_cut(points: Float64[Tensor, "n d"], directions: Float64[Tensor, "d d"], factor: int) -> FeatureCut:
     """Keep the leading 1 / factor of the principal directions."""
-    return _cut(points, torch.ones_like(points[0]), directions[:, : kept_of(points.shape[1], factor)])
+    return _cut(points, torch.ones_like(points[0]), directions[:, : _kept_of(points.shape[1], factor)])
 
 
 def random_cut(points: Float64[Tensor, "n d"], factor: int, generator: torch.Generator) -> FeatureCut:
     """Keep a random subspace of as many dimensions, uniform over all of them."""
     width = points.shape[1]
-    drawn = torch.randn(width, kept_of(width, factor), generator=generator, dtype=points.dtype)
+    drawn = torch.randn(width, _kept_of(width, factor), generator=generator, dtype=points.dtype)
     return _cut(points, torch.ones_like(points[0]), torch.linalg.qr(drawn).Q)
 
 
@@ -138,7 +138,7 @@ def field_moments(states: Float64[Tensor, "n d"], cut: FeatureCut) -> tuple[floa
     return float(field.square().mean()), float(field.pow(4).mean())
 
 
-def kept_of(width: int, factor: int) -> int:
+def _kept_of(width: int, factor: int) -> int:
     """Dimensions that are left, at least one."""
     return max(width // factor, 1)
 

@@ -23,7 +23,7 @@ from rgprobe.probe.coordinates import Coordinates, PopulationCollector
 from rgprobe.probe.model import Hook, Probe
 from rgprobe.probe.tangents import linearized
 
-__all__ = ["FisherBeliefCollector", "categorical_information", "readout_information"]
+__all__ = ["FisherBeliefCollector", "belief_of_precision", "categorical_information", "readout_information"]
 
 SAME_LOGITS = 1e-3
 SAME_SPAN = 1e-5

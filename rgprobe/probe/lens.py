@@ -177,7 +177,7 @@ def _kl(a: _Prediction, b: _Prediction, divergence: Tensor) -> Tensor:
     if a.p is b.p:
         return torch.zeros_like(divergence)
     close = divergence < 1e-6
-    if waits(divergence):
+    if _waits(divergence):
         every = torch.arange(len(divergence), device=divergence.device)
         return torch.where(close, categorical.kl(a.log_p(every), b.log_p(every)), divergence)
     if bool(close.any()):
@@ -185,7 +185,7 @@ def _kl(a: _Prediction, b: _Prediction, divergence: Tensor) -> Tensor:
     return divergence
 
 
-def waits(tensor: Tensor) -> bool:
+def _waits(tensor: Tensor) -> bool:
     """Whether to ask a tensor for a number makes the host wait for a device: then the longer way is taken unasked."""
     return tensor.device.type != "cpu"
 
@@ -194,9 +194,9 @@ def _reduced(now: _Prediction, kept: Tensor) -> Tensor:
     """`categorical.coarse_grain`, from probabilities at hand unless the rest underflowed."""
     together = max(1, NUMBERS_AT_ONCE // now.p.shape[-1])
     rest = torch.cat([rows.index_fill(-1, kept, 0).sum(-1, keepdim=True) for rows in now.p.split(together)])
-    if waits(rest) or bool((rest == 0).any()):
+    if _waits(rest) or bool((rest == 0).any()):
         every = now.log_p(torch.arange(len(now.p), device=kept.device))
-        if not waits(rest):
+        if not _waits(rest):
             return categorical.coarse_grain(every, kept)
         # struck out of the logarithms, what underflowed is still seen
         rest_of_all = every.index_fill(-1, kept, -torch.inf).logsumexp(-1, keepdim=True)

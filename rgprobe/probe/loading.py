@@ -103,17 +103,17 @@ def _load_object(source: Any, tokenizer: Any) -> Probe:
             source,
             tokenizer if tokenizer is not None else source.tokenizer,
             Source(
-                "bridge", str(source.cfg.model_name), {"state_dict": digest_of(source.original_model)}, _config(source)
+                "bridge", str(source.cfg.model_name), {"state_dict": _digest_of(source.original_model)}, _config(source)
             ),
             owned=False,
             n_parameters=_count(skeleton(source.original_model)) if hasattr(source.original_model, "config") else None,
         )
     if type(source).__name__ == "GaugeTransformer":
-        record = Source("module", "GaugeTransformer", {"state_dict": digest_of(source)}, source.cfg.to_dict())
+        record = Source("module", "GaugeTransformer", {"state_dict": _digest_of(source)}, source.cfg.to_dict())
         return Probe(source, tokenizer if tokenizer is not None else source.tokenizer, record, owned=False)
     if is_hooked(source):
         name = str(getattr(source.cfg, "model_name", None) or type(source).__name__)
-        record = Source("hooked", name, {"state_dict": digest_of(source)}, settings_of(source))
+        record = Source("hooked", name, {"state_dict": _digest_of(source)}, settings_of(source))
         given = tokenizer if tokenizer is not None else getattr(source, "tokenizer", None)
         return Probe(Hooked(source), given, record, owned=False)
     if isinstance(source, nn.Module) and hasattr(source, "config"):
@@ -126,7 +126,7 @@ def _load_object(source: Any, tokenizer: Any) -> Probe:
     )
 
 
-def digest_of(model: nn.Module) -> str:
+def _digest_of(model: nn.Module) -> str:
     """sha256 over the names, shapes and bytes of a model's tensors, in name order."""
     digest = hashlib.sha256()
     for name, tensor in sorted(model.state_dict().items()):
@@ -204,7 +204,7 @@ def _read_gauge(
 def _load_module(source: Any, tokenizer: Any) -> Probe:
     model = copy.deepcopy(source).eval()
     name = getattr(source.config, "_name_or_path", "") or type(source).__name__
-    record = Source("module", name, {"state_dict": digest_of(model)}, source.config.to_dict())
+    record = Source("module", name, {"state_dict": _digest_of(model)}, source.config.to_dict())
     count = _count(model)
     return Probe(_boot(model, name), tokenizer, record, owned=True, n_parameters=count)
 

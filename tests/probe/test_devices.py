@@ -142,7 +142,7 @@ def test_the_way_without_questions_gives_the_numbers_of_the_other(monkeypatch):
     for basis in (16, 300):
         asked = reduce_lens(probe, states, answers, basis=basis)
         with monkeypatch.context() as patch:
-            patch.setattr("rgprobe.probe.lens.waits", lambda tensor: True)
+            patch.setattr("rgprobe.probe.lens._waits", lambda tensor: True)
             unasked = reduce_lens(probe, states, answers, basis=basis)
         torch.testing.assert_close(unasked.quantities, asked.quantities, rtol=1e-12, atol=1e-12, equal_nan=True)
         torch.testing.assert_close(unasked.log_probabilities, asked.log_probabilities, rtol=1e-9, atol=1e-9)

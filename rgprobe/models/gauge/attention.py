@@ -25,7 +25,7 @@ from rgprobe.models.gauge.config import GaugeConfig
 from rgprobe.models.gauge.frames import Frames
 from rgprobe.models.gauge.precision import full_precision, wide
 
-__all__ = ["GaugeAttention", "attend_to_visible", "condensation_of", "diagonal_block", "visible_keys"]
+__all__ = ["GaugeAttention", "attend_to_visible", "condensation_of", "diagonal_block", "own_terms", "visible_keys"]
 
 
 class GaugeAttention(nn.Module):

@@ -15,7 +15,7 @@ from rgprobe.models.gauge.frames import Frames
 from rgprobe.models.gauge.precision import full_precision
 from rgprobe.models.gauge.vfe import FreeEnergyDescent
 
-__all__ = ["EPSILON", "GaugeBlock"]
+__all__ = ["EPSILON", "FeedForward", "GaugeBlock"]
 
 EPSILON = 1e-6  # of the norms
 

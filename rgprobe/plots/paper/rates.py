@@ -42,6 +42,7 @@ LOOKS: Mapping[str, tuple[str, str]] = {
     "rolled": ("shifted tree", NULL_COLOURS[1]),
     "one_mean": ("one mean", NULL_COLOURS[0]),
 }
+FLOOR = 1e-9  # nats: as many meta-tokens as tokens lose nothing, up to rounding
 BLIND = ("windows", "contiguous", "random", "rolled")  # dashed: they do not look at what the tokens hold
 
 
@@ -121,9 +122,6 @@ def rate_distortion(curve: RateDistortion) -> Figure:
         axes.set_ylabel("distortion (nats per scored token)")
         label_ends(axes, ends)
         return finished(figure)
-
-
-FLOOR = 1e-9  # nats: as many meta-tokens as tokens lose nothing, up to rounding
 
 
 def faithfulness_by_depth(rows: Sequence[Mapping[str, Any]]) -> Figure:
