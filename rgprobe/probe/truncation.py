@@ -67,8 +67,8 @@ def truncation(probe: Probe, prompt: EncodedPrompt, recorded: Int[Tensor, " posi
             cut = changed_predictions(
                 probe, prompt.ids, recorded, point=probe.state_hook(state), change=own, copies=len(cuts)
             )
-            kl[..., state] = categorical.kl(whole, cut).mean(-1).view(len(SCHEMES), -1)
-            kept[..., state] = own.variance_kept.view(len(SCHEMES), -1)
+            kl[..., state] = categorical.kl(whole, cut).mean(-1).view(len(SCHEMES), -1).cpu().numpy()
+            kept[..., state] = own.variance_kept.view(len(SCHEMES), -1).cpu().numpy()
             for index, scheme in enumerate(FITTED):
                 moments[:, index, :, state] = np.transpose([field_moments(own.states, each) for each in fitted[scheme]])
     return xr.Dataset(
