@@ -85,7 +85,7 @@ def test_divergence_is_never_negative_and_zero_only_for_equal_rows(seed, exponen
     assert (pairwise_kl(a, a.clone()).diagonal() == 0).all()
 
 
-def test_zeros():
+def test_missing_support_gives_infinite_kl():
     a = torch.tensor([[0.5, 0.5, 0.0], [1.0, 0.0, 0.0], [0.25, 0.25, 0.5]]).double().log()
     expected = torch.tensor(
         [

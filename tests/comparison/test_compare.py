@@ -320,7 +320,7 @@ def test_a_comparison_reads_back_identical_and_equal_ones_are_equal_bytes(tmp_pa
         open_comparison(tmp_path / "flow.nc")
 
 
-def test_tables():
+def test_tables_have_a_row_per_entry_and_per_quantity():
     comparison = rg.compare(pair(np.random.default_rng(16), 3, shift=3.0, with_nulls=True))
     table = comparison.to_dataframe("fake")
     assert len(table) == 3 * DEPTHS

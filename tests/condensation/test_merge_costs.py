@@ -92,14 +92,14 @@ def test_excess_over_the_logarithm(e):
 
 @pytest.mark.parametrize("distance", DISTANCES)
 @pytest.mark.parametrize(("condition", "tolerance"), [(10.0, 1e-10), (1e6, 1e-8)])
-def test_gaussian_moment(distance, condition, tolerance):
+def test_moment_cost_matches_exact_arithmetic_whatever_the_condition(distance, condition, tolerance):
     beliefs = near_gaussians(distance, condition)
     got = GaussianMoment(beliefs, np.array([0.25, 0.75])).costs(0, np.array([1]))[0]
     assert float(got / exact_gaussian_cost(beliefs, 0.25, 0.75, "moment") - 1) == pytest.approx(0.0, abs=tolerance)
 
 
 @pytest.mark.parametrize("distance", [d for d in DISTANCES if d >= 1e-6])
-def test_gaussian_pool(distance):
+def test_pool_cost_matches_exact_arithmetic_to_1e_8(distance):
     """Precisions are inverses, so near-equal beliefs have lost the digits that inversion costs: stated, not hidden."""
     beliefs = near_gaussians(distance, 10.0)
     got = GaussianPool(beliefs, np.array([0.25, 0.75])).costs(0, np.array([1]))[0]

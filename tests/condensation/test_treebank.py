@@ -44,7 +44,7 @@ def test_malformed_text_is_refused_with_its_line(text, complaint):
         parse_brackets(text)
 
 
-def test_files(tmp_path):
+def test_files_are_read_and_those_missing_or_not_text_refused(tmp_path):
     path = tmp_path / "trees.ptb"
     path.write_text(TREE, encoding="utf-8")
     assert len(read_brackets(path)) == 2

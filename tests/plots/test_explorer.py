@@ -143,8 +143,13 @@ def test_hostile_tokens_are_text():
 
 
 def test_a_single_token_and_ties_are_drawn():
-    explore(CondensationTree.from_parents([-1], [], labels=["x"]), widget=False)
-    explore(condense(np.full((4, 3), 1 / 3)), widget=False)
+    single = cut(CondensationTree.from_parents([-1], [], labels=["x"]), 0.5)
+    assert single[TEXT].text == single[LEAVES].text == ("x",)
+    assert len(single[MERGES].x) == len(single[BOXES].x) == 0
+    tied = cut(condense(np.full((4, 3), 1 / 3)), 0.5)
+    assert tied[TEXT].text == tied[LEAVES].text == ("0", "1", "2", "3")
+    assert len(tied[MERGES].x) == 3
+    assert tied[BOXES].x == (0.0,)  # nothing is lost by any merge, so one cluster holds all
 
 
 def test_lines_are_broken_between_tokens_and_wide_characters_take_two_columns():

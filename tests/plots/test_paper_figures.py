@@ -140,7 +140,7 @@ def test_phase_words_are_beside_the_scale_of_the_temperature_that_they_are_of(fl
     assert "crossover" not in {text for text, _ in drawn_texts(paper.temperature_map(rg.RGFlow(tree)))}
 
 
-def test_two_families(flow):
+def test_a_comparison_of_two_families_is_named_and_nothing_is_misplaced(flow):
     comparison = rg.compare({"standard": flow, "$other$_": paper_flow(seed=1)})
     figure = paper.families_compared(comparison)
     assert misplaced(figure) == []
@@ -154,13 +154,13 @@ def test_families_of_different_depth_share_relative_depth(flow):
 
 
 @pytest.mark.parametrize("result", [made_up_result(), "shipped"], ids=["made up", "measured"])
-def test_ladder(result):
+def test_nothing_is_misplaced_in_the_ladder(result):
     if result == "shipped":
         result = LadderResult.from_json((DOCS / "attention-ladder.json").read_text("utf-8"))
     assert misplaced(paper.attention_ladder(result)) == []
 
 
-def test_faithfulness_by_depth():
+def test_nothing_is_misplaced_in_faithfulness_by_depth():
     assert misplaced(paper.faithfulness_by_depth(json.loads((DOCS / "faithfulness.json").read_text("utf-8")))) == []
 
 

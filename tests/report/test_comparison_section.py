@@ -97,7 +97,7 @@ def test_hostile_names_leave_the_element_tree_alone(text, flows, tmp_path):
     assert "<script>alert" not in other
 
 
-def test_size(text):
+def test_report_of_a_comparison_stays_below_eight_megabytes(text):
     assert len(text.encode()) < 8_000_000
 
 

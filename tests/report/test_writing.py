@@ -89,7 +89,7 @@ def test_hostile_tokens_are_all_in_the_data_as_visible_text(tmp_path):
     assert not re.search("[<>&\u2028\u2029]", next(text for _, kind, text in page.blocks if kind == "application/json"))
 
 
-def test_size(report):
+def test_report_stays_below_five_and_a_half_megabytes(report):
     assert len(report.encode()) < 5_500_000  # 5 of them are plotly.js
 
 

@@ -34,7 +34,7 @@ def test_mean_squares_and_coverage_are_exact(families, members, dim, icc):
     assert abs(covered - 0.95) < 4 * np.sqrt(0.95 * 0.05 / draws)
 
 
-def test_extremes():
+def test_full_correlation_is_exact_and_wider_coverage_has_the_wider_interval():
     assert planted_icc.exact(families=3, members=3, icc=1.0).estimate_interval == (1.0, 1.0)
     wide, narrow = (
         planted_icc.exact(families=9, members=5, icc=0.5, coverage=c).estimate_interval for c in (0.99, 0.5)

@@ -72,7 +72,7 @@ def test_a_hundred_and_twenty_eight_tokens():
 @pytest.mark.parametrize("window", [1, 2, 5, 64])
 @pytest.mark.parametrize("causal", [True, False])
 @pytest.mark.parametrize("include_self", [True, False])
-def test_window(window, causal, include_self):
+def test_windowed_attention_equals_the_loop(window, causal, include_self):
     options = {"window": window, "causal": causal, "include_self": include_self}
     assert_equal(*both_ways("diagonal", "trivial", 11, k=1, **options))
 
@@ -92,7 +92,7 @@ def test_window_over_several_blocks(causal):
 
 @pytest.mark.parametrize("causal", [True, False])
 @pytest.mark.parametrize("window", [None, 3])
-def test_self_excluded(causal, window):
+def test_attention_without_self_equals_the_loop(causal, window):
     assert_equal(*both_ways("full", "so", 6, causal=causal, include_self=False, window=window))
 
 

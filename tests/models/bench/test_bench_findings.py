@@ -39,7 +39,7 @@ def test_two_sizes_make_no_exponent():
         (2.0, 0.5, 1e-6, "faster"),
     ],
 )
-def test_verdicts(forward, both, error, expected):
+def test_a_rival_is_dominated_unless_faster_by_more_than_noise(forward, both, error, expected):
     exact = Cell("exact", 4, 2, timing(1.0), timing(1.0), error=1e-5)
     other = Cell("other", 4, 2, timing(forward), timing(both) if both else None, error=error)
     (verdict,) = judge([exact, other], "exact")
