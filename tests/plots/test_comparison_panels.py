@@ -73,7 +73,7 @@ def test_nothing_drawn_leaves_the_axis_alone():
 
 
 def test_unknown_names_are_answered_with_the_known_ones():
-    with pytest.raises(OptionError, match="one of fake"):
+    with pytest.raises(OptionError, match="diagnostic: expected fake, received"):
         side_by_side(compared(), "missing", "q0")
-    with pytest.raises(OptionError, match="one of q0, q1"):
+    with pytest.raises(OptionError, match=r"quantity: expected q0 \| q1, received"):
         side_by_side(compared(), "fake", "missing")
