@@ -72,7 +72,9 @@ def test_the_table_has_the_rows_of_the_registry_and_all_of_them_pass():
     stated = [(row["id"], row["system"], row["quantity"]) for row in rows()]
     assert stated == [(check.catalogue, check.system, check.quantity) for check in listed()]
     # some are computed, to the last digit by one version of numpy alone
-    assert [float(row["tolerance"]) for row in rows()] == pytest.approx([check.tolerance for check in listed()], rel=1e-9)
+    assert [float(row["tolerance"]) for row in rows()] == pytest.approx(
+        [check.tolerance for check in listed()], rel=1e-9
+    )
     assert {row["verdict"] for row in rows()} == {"pass"}
 
 
