@@ -1,8 +1,10 @@
 """What README.md says of attention by divergence: its example runs, its numbers are those of the committed records."""
 
+import json
 import re
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from rgprobe.models.bench.result import LadderResult
@@ -41,5 +43,13 @@ def test_losses_are_those_of_the_matched_pair():
     mean, low, high = re.findall(r"\| gauge - standard \(3 seeds\) \| -([\d.]+) \| -([\d.]+) to -([\d.]+) \|", page)[0]
     assert f"has {float(mean):.3f} nats per token less test loss" in TOLD
     assert f"({float(high):.3f} to {float(low):.3f}, three seeds" in TOLD
+    losses = json.loads((DOCS / "matched-pair.json").read_text("utf-8"))["runs"]
+    of = {name: np.array([losses[f"pair/{name}/seed-{seed}"]["test"] for seed in range(3)])
+          for name in ("standard", "gauge-without-successors", "standard-with-log-prior-and-successors")}  # fmt: skip
+    ties, gains = (of[name] - of["standard"] for name in list(of)[1:])
+    assert abs(ties.mean()) < 4.303 * ties.std(ddof=1) / 3**0.5
+    assert "without the second the two families tie" in TOLD
+    assert gains.mean() > 0
+    assert "with the second alone a dot product gains nothing" in TOLD
     (slower,) = re.findall(r"\| float32 \| [\d.]+ \| [\d.]+ \| ([\d.]+) \|", page)
     assert f"for {slower} times a training step" in TOLD
