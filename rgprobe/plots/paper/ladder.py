@@ -8,10 +8,11 @@ from collections.abc import Mapping
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.patheffects import withStroke
 
 from rgprobe.models.bench.findings import ROUNDING
 from rgprobe.models.bench.result import EXACT_FORM, Cell, LadderResult
-from rgprobe.plots.paper.series import label_ends, log_axis
+from rgprobe.plots.paper.series import log_axis
 from rgprobe.plots.paper.style import (
     DOUBLE,
     FINE,
@@ -106,8 +107,7 @@ def _time(axes: Axes, result: LadderResult) -> None:
     axes.set_xlabel(f"tokens N (number), at K = {dim}")
     axes.set_ylabel(f"CPU time, forward (exact form at N = {fewest} is 1)")
     _label_early(axes, ends, ticks)
-    last = {LOOKS[name][0]: (y, LOOKS[name][1]) for name, (x, y) in ends.items() if x == ticks[-1]}
-    label_ends(axes, last, size=FINE - 0.5)
+    _name_points(axes, {name: end for name, end in ends.items() if end[0] == ticks[-1]})
 
 
 def _label_early(axes: Axes, ends: Mapping[str, tuple[float, float]], ticks: list[int]) -> None:
@@ -121,7 +121,7 @@ def _label_early(axes: Axes, ends: Mapping[str, tuple[float, float]], ticks: lis
             axes.annotate(
                 LOOKS[name][0], (size, float(np.exp(low + place * (high - low)))), xytext=(-4 if leftwards else 4, 0),
                 textcoords="offset points", ha="right" if leftwards else "left", va="center", color=LOOKS[name][1],
-                fontsize=FINE - 0.5, annotation_clip=False,
+                fontsize=FINE - 0.5, annotation_clip=False, path_effects=[withStroke(linewidth=1.6, foreground="white")],
             )  # fmt: skip
 
 
@@ -171,9 +171,9 @@ def _power(decade: float) -> str:
 
 
 def _name_points(axes: Axes, points: Mapping[str, tuple[float, float]]) -> None:
-    """Names in a column beside the panel, in the order of their errors, each with a line to its point."""
+    """Names in a column beside the panel, in the order of their heights, each with a line to its point."""
     low, high = np.log(axes.get_ylim())
-    rows = sorted((float((np.log(error) - low) / (high - low)), name) for name, (_, error) in points.items())
+    rows = sorted((float((np.log(height) - low) / (high - low)), name) for name, (_, height) in points.items())
     places = spread([row for row, _ in rows], 0.05)
     lift = max(0.0, places[-1] - 1.0)
     for place, (_, name) in zip(places, rows, strict=True):
@@ -181,7 +181,8 @@ def _name_points(axes: Axes, points: Mapping[str, tuple[float, float]]) -> None:
         axes.annotate(
             word, points[name], xytext=(1.04, place - lift), textcoords="axes fraction", color=colour, fontsize=FINE - 0.5,
             va="center", ha="left", fontweight="bold" if width > 2 else "normal", annotation_clip=False,
-            arrowprops={"arrowstyle": "-", "lw": 0.4, "color": GUIDE, "shrinkA": 1, "shrinkB": 2}, zorder=2,
+            arrowprops={"arrowstyle": "-", "lw": 0.4, "color": GUIDE, "shrinkA": 1, "shrinkB": 2, "relpos": (0, 0.5)},
+            zorder=2,
         )  # fmt: skip
 
 
