@@ -148,11 +148,9 @@ def measure_pair(
         for done, source in enumerate(PAIR, len(PAIR) + 1):
             on_progress(done, steps, f"memory of {source}")
             peaks = allocated_peaks(source, sizes)
-            timings += [
-                PairTiming(source, way, t.low, t.median, t.calls, peaks[way])
-                for way in WAYS
-                if (t := found[source, way])
-            ]
+            for way in WAYS:
+                timing = found[source, way]
+                timings.append(PairTiming(source, way, timing.low, timing.median, timing.calls, peaks[way]))
     on_progress(steps, steps, "done")
     where = torch.cuda.get_device_name(device) if device.startswith("cuda") else f"{platform.machine()}, one thread"
     versions = {name: version(name) for name in ("torch", "transformers", "transformer_lens")}
@@ -190,7 +188,5 @@ def pair_table(result: PairResult) -> Table:
         peaks = [result.timing(source, way).peak / 2**20 for source in names]
         rows.append((name, *(f"{peak:,.0f}" for peak in peaks), f"x {peaks[1] / peaks[0]:.2f}"))
     of = result.options
-    caption = (
-        f"{of['batch']} sequences of {of['tokens']} tokens on {result.versions['on']}; x: the second over the first"
-    )
-    return Table(caption, ("", *names, "against it"), tuple(rows))
+    caption = f"{of['batch']} sequences of {of['tokens']} tokens on {result.versions['on']}"
+    return Table(caption, ("", *names, "second against first"), tuple(rows))

@@ -63,12 +63,12 @@ def match_logit_scale(null: Probe, prompts: Sequence[Int[Tensor, " _"]], wanted:
         what the gain was multiplied by.
 
     Raises:
-        OptionError: there is no gain, or logits do not follow it within 2% (they are capped).
+        OptionError: there is no gain, or logits do not follow it within 2%: they are capped, or all alike.
     """
     parameters = final_gains(null)
     drawn = {name: parameter.detach().clone() for name, parameter in parameters.items()}
-    plain = logit_deviation(null, prompts)
-    for changed in CHANGES:
+    plain = reached = logit_deviation(null, prompts)
+    for changed in CHANGES if plain > 0 else ():
         factor = wanted / plain
         for _ in range(ROUNDS):
             with torch.no_grad():

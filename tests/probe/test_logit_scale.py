@@ -66,3 +66,12 @@ def test_a_model_without_a_final_gain_is_refused_before_anything_runs():
     model.ln_final = torch.nn.Identity()
     with pytest.raises(OptionError, match="ends in a norm with a gain"):
         rg.run(model, PROMPTS, nulls=1, scaled_nulls=True)
+
+
+def test_logits_that_are_all_alike_cannot_be_scaled():
+    model = HookedTransformer()
+    with rg.load(model).randomised(3) as null:
+        for parameter in null.bridge.unembed.parameters():
+            parameter.data.zero_()
+        with pytest.raises(OptionError, match="received 0 from"):
+            match_logit_scale(null, PROMPTS, 1.0)
