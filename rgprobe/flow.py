@@ -29,6 +29,7 @@ __all__ = ["run"]
 
 Progress = Callable[[int, int, str], None]
 OWN = ("model", "prompts", "collect", "on_prompt")  # of `trace`, which a run decides itself
+KNOWN = tuple(name for name in inspect.signature(trace).parameters if name not in OWN)
 
 
 # numpy's matrices are small here: more BLAS threads would only wait for each other
@@ -113,11 +114,10 @@ def _of_null(chosen: Sequence[Diagnostic], traced: BeliefTrace) -> dict[str, Mea
 
 
 def _reject_unknown(options: Mapping[str, Any]) -> None:
-    known = [name for name in inspect.signature(trace).parameters if name not in OWN]
     for name in options:
-        if name not in known:
-            raise OptionError(name, expected=f"an option among {', '.join(known)}", received="an unknown one",
-                              remedy=nearest(name, known, "correct the name"))  # fmt: skip
+        if name not in KNOWN:
+            raise OptionError(name, expected=f"an option among {', '.join(KNOWN)}", received="an unknown one",
+                              remedy=nearest(name, KNOWN, "correct the name"))  # fmt: skip
 
 
 class _Ticker:

@@ -65,7 +65,7 @@ def test_one_flipped_bit_is_caught(tmp_path, monkeypatch, file):
 
 
 def test_unknown_name_lists_what_exists():
-    with pytest.raises(OptionError, match=r"expected .*standard-small.*, received standard-large"):
+    with pytest.raises(OptionError, match=r"expected .*standard-small.*, received 'standard-large'"):
         shipped_path("standard-large")
 
 
