@@ -85,7 +85,7 @@ def train(options: TrainingOptions, *, on_progress: Callable[[TrainingProgress],
         >>> train(TrainingOptions(out=Path("x"), family="mamba"))
         Traceback (most recent call last):
             ...
-        rgprobe.errors.OptionError: --family: expected gauge or standard, received mamba; pass a family that exists
+        rgprobe.errors.OptionError: --family: expected gauge | standard, received 'mamba'; pass a family that exists
     """
     family = get_family(options.family)
     _require_device(options.device)
