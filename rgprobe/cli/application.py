@@ -101,6 +101,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     words = (sys.argv[1:] if arguments is None else list(arguments)) or ["--help"]
     _write_what_can_be_encoded()
+    # before torch is imported: threads that wait by spinning keep the core from the one that they wait for, and make a run
+    # on a busy machine eight times as long
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     try:
         with _terminated_like_interrupted():
             command: Any = typer.main.get_command(_application())

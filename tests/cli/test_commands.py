@@ -1,6 +1,7 @@
 """The commands as a person would use them."""
 
 import json
+import os
 import shutil
 
 import pytest
@@ -23,6 +24,15 @@ def test_help_explains_every_command(rgprobe):
         assert f"--{option}" in shown
     for option in ("device", "dtype", "allow-pickle", "out", "json", "quiet", "debug"):
         assert f"--{option}" in shown
+
+
+@pytest.mark.parametrize("chosen", [None, "active"])
+def test_waiting_threads_leave_the_core_unless_somebody_wants_otherwise(rgprobe, monkeypatch, chosen):
+    monkeypatch.setenv("OMP_WAIT_POLICY", chosen or "")  # taken back afterwards, whatever the command sets
+    if not chosen:
+        del os.environ["OMP_WAIT_POLICY"]
+    assert rgprobe("--version").code == 0
+    assert os.environ["OMP_WAIT_POLICY"] == (chosen or "passive")
 
 
 @pytest.mark.parametrize(
