@@ -20,7 +20,7 @@ from rgprobe.probe.loading import load
 __all__ = ["WAYS", "Work", "pair_calls"]
 
 STEPS = {"step float32": "float32", "step bfloat16": "bfloat16"}  # way: precision of a training step
-MEASURING = {"forward": "forward", "run": "run"}  # way: its name in `run_ways`
+MEASURING = ("forward", "run")  # as in `run_ways`
 WAYS = (*STEPS, *MEASURING)
 
 
@@ -59,10 +59,10 @@ def pair_calls(source: str, work: Work) -> dict[str, Callable[[], object]]:
             vocabulary=probe.vocabulary, device=work.device, seed=work.seed,
         )  # fmt: skip
         calls[way] = _step(options, stream)
-    known = prepared(shipped_path(source), [*MEASURING.values()], device=work.device)
+    known = prepared(shipped_path(source), MEASURING, device=work.device)
     lengths = [work.tokens] * work.batch
-    for way, name in MEASURING.items():
-        calls[way] = partial(known[name], lengths, work.seed)
+    for way in MEASURING:
+        calls[way] = partial(known[way], lengths, work.seed)
     return calls
 
 

@@ -33,7 +33,7 @@ from jaxtyping import Float64, Int64
 
 from rgprobe.checks import one_of
 from rgprobe.errors import NumericalRefusal, OptionError
-from rgprobe.testbeds.ar1 import correlated
+from rgprobe.testbeds import ar1
 
 __all__ = ["MINIMUM", "TRENDS", "Changepoints", "find_changepoints", "naive_p_values"]
 
@@ -181,7 +181,7 @@ def _null(n: int, trend: str, draws: int, seed: int) -> tuple[_Null, ...]:
     rng, splits = np.random.default_rng(seed), _splits(n, trend)
     tables = []
     for phi in GRID:
-        found = _statistics(correlated(rng.standard_normal((n, draws)), phi).T, splits)
+        found = _statistics(ar1.correlated(rng.standard_normal((n, draws)), phi).T, splits)
         tables.append(_Null(np.sort(found[2]), np.sort(found[3])))
     return tuple(tables)
 

@@ -22,7 +22,7 @@ __all__ = [
 # Okabe and Ito's colour-blind-safe hues, lightness moved so that each has contrast 3:1 on white and on near-black.
 MEASURED = "#2b7bba"
 SOURCES = ("#2b7bba", "#d1662c", "#16907a", "#b0609a", "#8c7a1f")
-NULL_COLOURS = ("#868b93", "#c98a1b", "#9a6fb8", "#3f9a78")
+NULL_COLOURS = ("#868b93", "#c98a1b", "#9a6fb8", "#3f9a78", "#b5534f")
 SEQUENTIAL = "Cividis"
 # Blue, grey, orange: survives all three kinds of colour blindness; the middle is neutral on either paper.
 DIVERGING = (
@@ -30,7 +30,13 @@ DIVERGING = (
 )  # fmt: skip
 
 FONT = "system-ui, -apple-system, 'Segoe UI', 'Helvetica Neue', Arial, sans-serif"
-DASHES = ("dash", "dashdot", "longdash", "longdashdot")  # of null models; dots are the other sink policy
+DASHES = (
+    "dash",
+    "dashdot",
+    "longdash",
+    "longdashdot",
+    "5px,2px,1px,2px,1px,2px",
+)  # of null models; dots are the other sink policy
 
 
 def template(dark: bool = False) -> go.layout.Template:

@@ -16,7 +16,7 @@ from rgprobe.plots.style import MEASURED, NULL_COLOURS
 
 __all__ = ["depth_axis", "draw_series", "label_ends", "log_axis", "null_label", "null_style", "refused", "value_axis"]
 
-NULL_DASHES = ((0, (4, 2)), (0, (1, 1.5)), (0, (4, 1.5, 1, 1.5)), (0, (7, 2)))
+NULL_DASHES = ((0, (4, 2)), (0, (1, 1.5)), (0, (4, 1.5, 1, 1.5)), (0, (7, 2)), (0, (5, 1.5, 1, 1.5, 1, 1.5)))
 NULL_WORDS = {"random_init": "random init.", "scaled_init": "scaled init.",
               "shuffled_tokens": "shuffled", "random_directions": "random dir."}  # fmt: skip
 LONGEST_MARKED = 40  # depths up to which every one has a dot
